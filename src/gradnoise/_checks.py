@@ -1,0 +1,161 @@
+"""Checks of arguments: one clear error that names the argument, what was expected and what came.
+
+Every check returns the value in the form the caller computes with, so that `learning_rate = positive("learning_rate",
+learning_rate)` is both the check and the conversion. No JAX here.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gradnoise._types import Array, ArrayLike
+
+SAMPLINGS = ("with_replacement", "without_replacement", "shuffled")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return `repr(value)` cut to `limit` characters; arrays by shape and dtype."""
+    if isinstance(value, np.ndarray) and value.size > 9:
+        return f"an array of shape {value.shape}, dtype {value.dtype}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def real(name: str, value: Any) -> float:
+    """Return `value` as a finite float."""
+    if isinstance(value, bool) or not (
+        isinstance(value, numbers.Real) or (np.ndim(value) == 0 and hasattr(value, "dtype"))
+    ):
+        msg = f"{name} must be a finite number, got {shown(value)}."
+        raise TypeError(msg)
+    number = float(value)
+    if not math.isfinite(number):
+        msg = f"{name} must be a finite number, got {shown(value)}."
+        raise ValueError(msg)
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float > 0."""
+    number = real(name, value)
+    if number <= 0:
+        msg = f"{name} must be > 0, got {shown(value)}."
+        raise ValueError(msg)
+    return number
+
+
+def within(name: str, value: Any, low: float, high: float, *, closed: str = "both") -> float:
+    """Return `value` as a float in the interval from `low` to `high`; `closed` is "both", "left", "right" or "neither"."""
+    number = real(name, value)
+    above = number >= low if closed in ("both", "left") else number > low
+    below = number <= high if closed in ("both", "right") else number < high
+    if not (above and below):
+        brackets = (
+            ("[" if closed in ("both", "left") else "(")
+            + f"{low:g}, {high:g}"
+            + ("]" if closed in ("both", "right") else ")")
+        )
+        msg = f"{name} must lie in {brackets}, got {shown(value)}."
+        raise ValueError(msg)
+    return number
+
+
+def momentum(value: Any) -> float:
+    """Return the momentum as a float in [0, 1)."""
+    return within("momentum", value, 0.0, 1.0, closed="left")
+
+
+def integer(name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
+    """Return `value` as an int with low <= value (<= high)."""
+    if isinstance(value, bool) or not (
+        isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
+    ):
+        msg = f"{name} must be a whole number, got {shown(value)}."
+        raise TypeError(msg)
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        wanted = f">= {low}" if high is None else f"between {low} and {high}"
+        msg = f"{name} must be {wanted}, got {number}."
+        raise ValueError(msg)
+    return number
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the allowed words."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        msg = f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}."
+        raise ValueError(msg)
+    return str(value)
+
+
+def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:
+    """Return the batch size; without replacement (and shuffled) it must not exceed `num_examples`."""
+    size = integer("batch_size", value)
+    if sampling != "with_replacement":
+        if num_examples is None:
+            msg = f"num_examples must be given when sampling={sampling!r}: the noise is (C/B)(N-B)/(N-1)."
+            raise ValueError(msg)
+        if size > num_examples:
+            msg = f"batch_size must be <= num_examples = {num_examples} when sampling={sampling!r}, got {size}."
+            raise ValueError(msg)
+    return size
+
+
+def vector(name: str, value: ArrayLike, size: int | None = None) -> Array:
+    """Return `value` as a finite float64 vector, of shape (size,) where given."""
+    array = _finite(name, value)
+    if array.ndim != 1 or (size is not None and array.shape != (size,)):
+        msg = f"{name} must have shape ({'D' if size is None else size},), got {array.shape}."
+        raise ValueError(msg)
+    return array
+
+
+def square(name: str, value: ArrayLike, size: int | None = None) -> Array:
+    """Return `value` as a finite float64 square matrix (D, D)."""
+    array = _finite(name, value)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
+        msg = f"{name} must be a square matrix (D, D), got shape {array.shape}."
+        raise ValueError(msg)
+    if size is not None and array.shape[0] != size:
+        msg = f"{name} must have shape ({size}, {size}) like the other matrices, got {array.shape}."
+        raise ValueError(msg)
+    return array
+
+
+def symmetric(name: str, value: ArrayLike, size: int | None = None, *, definite: str = "any") -> Array:
+    """Return `value` as a symmetric float64 matrix; `definite` is "any", "semi" (eigenvalues >= 0 up to rounding) or "positive"."""
+    array = square(name, value, size)
+    scale = float(np.max(np.abs(array)))
+    gap = float(np.max(np.abs(array - array.T)))
+    if gap > 1e-8 * scale:
+        msg = f"{name} must be symmetric, but differs from its transpose by {gap:.3g} (largest entry {scale:.3g})."
+        raise ValueError(msg)
+    array = (array + array.T) / 2
+    if definite != "any":
+        low = float(np.linalg.eigvalsh(array)[0])
+        if definite == "positive" and low <= 0:
+            msg = f"{name} must be positive definite, but its smallest eigenvalue is {low:.6g}."
+            raise ValueError(msg)
+        if definite == "semi" and low < -1e-8 * scale:
+            msg = f"{name} must have no negative eigenvalue, but its smallest is {low:.6g}."
+            raise ValueError(msg)
+    return array
+
+
+def _finite(name: str, value: ArrayLike) -> Array:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} must be an array of numbers, got {shown(value)}."
+        raise TypeError(msg) from error
+    if not np.isfinite(array).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        msg = f"{name} must be finite, but entry {first} is {array[first]}."
+        raise ValueError(msg)
+    return array

@@ -1,0 +1,79 @@
+"""Pytrees to vectors and back, and records that JAX can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+from gradnoise._types import AnyArray, Pytree
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def record(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+    """Make a frozen dataclass that is a JAX pytree: fields named in `static` are compared, all others are leaves.
+
+    JAX rebuilds records without `__init__`, so a `__post_init__` checks what a user passes and never sees a tracer.
+    """
+
+    def wrap(cls: type[T]) -> type[T]:
+        made: Any = dataclass(frozen=True)(cls)
+        names = [f.name for f in fields(made)]
+        traced = [n for n in names if n not in static]
+
+        def unflatten(fixed: tuple[Any, ...], leaves: Any) -> T:
+            self: T = object.__new__(made)
+            for name, value in zip([*static, *traced], [*fixed, *leaves], strict=True):
+                object.__setattr__(self, name, value)
+            return self
+
+        jax.tree_util.register_pytree_with_keys(
+            made,
+            lambda r: (
+                [(jax.tree_util.GetAttrKey(n), getattr(r, n)) for n in traced],
+                tuple(getattr(r, n) for n in static),
+            ),
+            unflatten,
+            lambda r: ([getattr(r, n) for n in traced], tuple(getattr(r, n) for n in static)),
+        )
+        return made  # type: ignore[no-any-return]
+
+    return wrap
+
+
+def size(tree: Pytree) -> int:
+    """Return the number of numbers in a pytree of arrays."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+def flatten(tree: Pytree) -> AnyArray:
+    """Return one NumPy vector (D,) in the order of `jax.flatten_util.ravel_pytree` (dict keys sorted)."""
+    leaves = [np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(leaves) if leaves else np.zeros(0)
+
+
+def unflatten(vector: Any, like: Pytree) -> Pytree:
+    """Cut a vector (..., D) into the shapes of `like`; leading axes are kept. Works on NumPy and traced arrays."""
+    leaves, treedef = jax.tree.flatten(like)
+    lead, out, at = vector.shape[:-1], [], 0
+    for leaf in leaves:
+        n = int(np.size(leaf))
+        out.append(vector[..., at : at + n].reshape(lead + tuple(np.shape(leaf))))
+        at += n
+    return jax.tree.unflatten(treedef, out)
+
+
+def cast(tree: Pytree, dtype: Any) -> Pytree:
+    """Cast floating leaves that have a dtype; Python numbers (weakly typed in JAX), integers and the rest are kept."""
+
+    def one(leaf: Any) -> Any:
+        if hasattr(leaf, "dtype") and np.issubdtype(leaf.dtype, np.floating):
+            return leaf.astype(dtype)
+        return leaf
+
+    return jax.tree.map(one, tree)

@@ -1,0 +1,20 @@
+"""Shared fixtures: where the real data lie, and float64 where theory is compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("GRADNOISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real data sets; the tests skip where it is absent, but never in CI."""
+    if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{SHARED} is missing: in CI the real data must be there")
+        pytest.skip(f"no real data at {SHARED}; set GRADNOISE_DATA")
+    return SHARED
