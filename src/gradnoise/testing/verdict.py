@@ -1,0 +1,106 @@
+"""What all assertions share: the limit a z-score must pass, the smallest error it can see, the refusal, the record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+
+
+class InsensitiveSample(ValueError):
+    """The sample is too small, or varies too much from chain to chain, to see the error it is asked to detect."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a passed assertion saw.
+
+    Attributes
+    ----------
+    worst_z
+        The z-score of largest size; a p-value-equivalent one where the test statistic is a chi-square.
+    limit
+        The size of z at which the assertion would have failed.
+    smallest_detectable
+        The smallest error that this sample shows with probability 1 - miss, in the unit of `detects`.
+    ratio
+        Measured over predicted at the worst entry (for a mean: the shift in standard deviations).
+    standard_error
+        Standard error of `ratio`.
+    where
+        The worst entry, in words.
+    entries
+        How many numbers were tested together.
+    """
+
+    worst_z: float
+    limit: float
+    smallest_detectable: float
+    ratio: float
+    standard_error: float
+    where: str
+    entries: int
+
+
+def rates(false_fail: float, detects: float, miss: float) -> tuple[float, float, float]:
+    """Check the three promises; probabilities in (0, 1), `detects` > 0."""
+    return (
+        _checks.within("false_fail", false_fail, 0.0, 1.0, closed="neither"),
+        _checks.positive("detects", detects),
+        _checks.within("miss", miss, 0.0, 1.0, closed="neither"),
+    )
+
+
+def z_limit(false_fail: float, entries: int, n: int) -> float:
+    """Two-sided Student-t limit with n - 1 degrees of freedom, `false_fail` shared by `entries` numbers (Bonferroni)."""
+    return float(stats.t.isf(false_fail / (2 * entries), n - 1))
+
+
+def margin(false_fail: float, miss: float, entries: int, n: int) -> float:
+    """How many standard errors an error must measure to be seen with probability 1 - miss."""
+    return z_limit(false_fail, entries, n) + max(0.0, float(stats.t.isf(miss, n - 1)))
+
+
+def enough(n: int, false_fail: float, miss: float, entries: int, wanted: float) -> int:
+    """Return the least number of independent pieces (chains) whose margin × standard error is at most `wanted`.
+
+    `wanted` is in units of the chain-to-chain standard deviation.
+    """
+
+    def seen(k: int) -> bool:
+        return margin(false_fail, miss, entries, k) / math.sqrt(k) <= wanted
+
+    low, high = 1, max(n, 2)
+    while not seen(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if seen(middle) else (middle, high)
+    return high
+
+
+def chains_of(sample: ArrayLike) -> Array:
+    """Return the sample as float64 (chains, snapshots, D); at least two chains, all numbers finite."""
+    try:
+        array = np.asarray(sample, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"sample must be an array of numbers, got {_checks.shown(sample)}."
+        raise TypeError(msg) from error
+    if array.ndim == 2:
+        array = array[:, None, :]
+    if array.ndim != 3 or 0 in array.shape:
+        msg = f"sample must have shape (chains, snapshots, D) or (chains, D), got {np.shape(sample)}."
+        raise ValueError(msg)
+    if array.shape[0] < 2:
+        msg = f"sample must hold at least two independent chains along its first axis, got shape {np.shape(sample)}. One chain gives no standard error."
+        raise ValueError(msg)
+    bad = np.asarray(~np.isfinite(array).all(axis=(1, 2)))
+    if bad.any():
+        msg = f"sample must be finite, but {int(bad.sum())} of {len(bad)} chains hold NaN or infinity (first: chain {int(bad.argmax())})."
+        raise ValueError(msg)
+    return array
