@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import ArrayLike
 from gradnoise.results import Estimate
-from gradnoise.testing.verdict import InsensitiveSample, Passed, enough, margin, rates, z_limit
+from gradnoise.testing.verdict import InsensitiveSample, Passed, enough, rates, shift_seen, z_limit
 
 
 def assert_estimate(
@@ -84,17 +85,20 @@ def assert_estimate(
 
     entries = value.size
     limit = z_limit(false_fail, entries, n)
-    spread = float((error / unit).max())
-    smallest = spread * margin(false_fail, miss, entries, n)
+    spread = float((error / unit).max()) * math.sqrt(n)
+    seen = partial(shift_seen, spread, entries=entries, false_fail=false_fail, miss=miss)
+    smallest = seen(n)
     if smallest > detects:
-        need = enough(n, false_fail, miss, entries, detects / (spread * math.sqrt(n)))
+        need = enough(seen, n, detects)
         kind = "a relative error" if relative else "an error"
         msg = f"estimate cannot see {kind} of {detects:g}: n = {n} pieces show {smallest:.3g}. About {need} pieces of this size would do."
         raise InsensitiveSample(msg)
 
     z = (value - target) / error
     i = int(np.abs(z).argmax())
-    entry = f"entry {np.unravel_index(i, np.shape(estimate.value))}: " if np.ndim(estimate.value) else ""
+    entry = (
+        f"entry {tuple(map(int, np.unravel_index(i, np.shape(estimate.value))))}: " if np.ndim(estimate.value) else ""
+    )
     if abs(z[i]) >= limit:
         msg = f"estimate disagrees with expected: {entry}{value[i]:.6g} ± {error[i]:.2g} against {target[i]:.6g}, z = {z[i]:.2f}, limit {limit:.2f} (n = {n})."
         raise AssertionError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,27 +62,34 @@ def z_limit(false_fail: float, entries: int, n: int) -> float:
     return float(stats.t.isf(false_fail / (2 * entries), n - 1))
 
 
-def margin(false_fail: float, miss: float, entries: int, n: int) -> float:
-    """How many standard errors an error must measure to be seen with probability 1 - miss."""
-    return z_limit(false_fail, entries, n) + max(0.0, float(stats.t.isf(miss, n - 1)))
+def shift_seen(spread: float, n: int, *, entries: int, false_fail: float, miss: float) -> float:
+    """Return the smallest shift of a mean that shows with probability 1 - miss: (limit + t quantile of miss)·spread/√n.
 
-
-def enough(n: int, false_fail: float, miss: float, entries: int, wanted: float) -> int:
-    """Return the least number of independent pieces (chains) whose margin × standard error is at most `wanted`.
-
-    `wanted` is in units of the chain-to-chain standard deviation.
+    `spread` is the standard deviation over the n independent pieces.
     """
+    return (z_limit(false_fail, entries, n) + quantile(miss, n)) * spread / math.sqrt(n)
 
-    def seen(k: int) -> bool:
-        return margin(false_fail, miss, entries, k) / math.sqrt(k) <= wanted
 
-    low, high = 1, max(n, 2)
-    while not seen(high):
+def enough(smallest: Callable[[int], float], n: int, detects: float) -> int:
+    """Return the least number of independent pieces (chains) k > n with ``smallest(k) <= detects``."""
+    low, high = n, 2 * n
+    while smallest(high) > detects:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if seen(middle) else (middle, high)
+        low, high = (low, middle) if smallest(middle) <= detects else (middle, high)
     return high
+
+
+def advice(need: int, n: int) -> str:
+    """Say what would do: more chains, or more snapshots in each."""
+    factor = f"{need / n:.2g}" if need < 100 * n else f"{need / n:.0f}"
+    return f"About {need} chains would do, or {factor} times the snapshots, two relaxation times apart."
+
+
+def quantile(miss: float, n: int) -> float:
+    """How many standard errors an estimate falls short with probability `miss`; at least 0."""
+    return max(0.0, float(stats.t.isf(miss, n - 1)))
 
 
 def chains_of(sample: ArrayLike) -> Array:
