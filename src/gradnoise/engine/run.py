@@ -1,0 +1,265 @@
+"""Run: the result of a simulation, which saves, loads, extends and resumes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradnoise import _checks
+from gradnoise._types import AnyArray, Array, Pytree
+from gradnoise.engine import checkpoint as _checkpoint
+from gradnoise.engine.execution import execute
+from gradnoise.engine.job import Job, State
+from gradnoise.engine.progress import Report, reporting
+from gradnoise.engine.statistics import Pieces, pieces_of
+from gradnoise.results import Estimate
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run: `.run` holds everything computed so far and can be extended."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        super().__init__(f"interrupted after {run.num_steps:,} of {run.requested_steps:,} steps; .run holds them")
+
+
+class Divergence(RuntimeError):
+    """A chain left every bound; `.chains` maps chain to step, `.run` holds the rest."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.chains = run, dict(run.diverged)
+        first = sorted(run.diverged.items(), key=lambda item: item[1])
+        named = ", ".join(f"chain {c} at step {s}" for c, s in first[:5]) + (", …" if len(first) > 5 else "")
+        super().__init__(
+            f"{len(first)} of {run.num_chains} chains diverged: {named} (params not finite or beyond 1e12). The usual cause "
+            "is a learning rate beyond the stability edge (theory.stability_edge); on_divergence='keep' drops such chains."
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `simulate` returns. Diverged chains are dropped whole from every statistic and named in `diverged`.
+
+    Attributes
+    ----------
+    requested_steps
+        Steps asked for; `num_steps` of them are done.
+    """
+
+    _job: Job
+    _state: State
+    requested_steps: int
+
+    @property
+    def problem(self) -> Any:
+        """The problem."""
+        return self._job.problem
+
+    @property
+    def process(self) -> Any:
+        """The process."""
+        return self._job.process
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done, burn-in included."""
+        return self._state.step
+
+    @property
+    def num_chains(self) -> int:
+        """Chains started."""
+        return self._job.num_chains
+
+    @property
+    def burn_in(self) -> int:
+        """Steps left out at the start."""
+        return self._job.burn_in
+
+    @property
+    def diverged(self) -> dict[int, int]:
+        """Chain -> step at which it diverged."""
+        return dict(self._state.diverged)
+
+    @property
+    def chains(self) -> AnyArray:
+        """Numbers of the chains that are kept, in the order of `draws`."""
+        return np.array([c for c in range(self.num_chains) if c not in self._state.diverged], dtype=np.int64)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time, compilation included."""
+        return self._state.seconds
+
+    @property
+    def compile_seconds(self) -> float:
+        """Wall time of the first chunk: compilation and a few steps."""
+        return self._state.compile_seconds
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the engine had to do differently than planned."""
+        return self._state.notes
+
+    @property
+    def draws(self) -> AnyArray:
+        """Recorded states (chain, draw, D), in the order of `Problem.flatten`."""
+        return self._emitted("draws", "gn.record.draws(every=...)")
+
+    @property
+    def averages(self) -> AnyArray:
+        """Means over consecutive windows (chain, window, D)."""
+        return self._emitted("averages", "gn.record.averages(window=...)")
+
+    @property
+    def losses(self) -> AnyArray:
+        """Mean loss over all data (chain, time)."""
+        return self._emitted("loss", "gn.record.loss(every=...)")[..., 0]
+
+    def _emitted(self, name: str, how: str) -> AnyArray:
+        if name not in self._state.emitted:
+            msg = f"{name} were not recorded; ask for them with record={how}."
+            raise ValueError(msg)
+        return np.swapaxes(self._state.all_emitted(name), 0, 1)[self.chains]
+
+    @functools.cached_property
+    def pieces(self) -> Pieces:
+        """Count, mean and scatter of each chain (or batch of the one chain): what standard errors come from."""
+        if "moments" not in [r.name for r in self._job.recorders]:
+            msg = "moments were not recorded; ask for them with record=gn.record.moments()."
+            raise ValueError(msg)
+        return pieces_of(self._job, self._state)
+
+    @property
+    def mean(self) -> Array:
+        """Mean over steps and chains (D,)."""
+        return self.pieces.total_mean()
+
+    @property
+    def mean_standard_error(self) -> Array:
+        """Standard error of `mean` (D,), from the spread over chains (batches of the one chain)."""
+        return self.mean_estimate.standard_error  # type: ignore[no-any-return]
+
+    @property
+    def mean_estimate(self) -> Estimate:
+        """`mean` with its standard error."""
+        return _weighted(self.pieces.mean, self.pieces.count)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance over steps and chains about the mean over chains (D, D)."""
+        return self.covariance_estimate.value  # type: ignore[no-any-return]
+
+    @property
+    def covariance_standard_error(self) -> Array:
+        """Standard error of each entry of `covariance` (D, D)."""
+        return self.covariance_estimate.standard_error  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def covariance_estimate(self) -> Estimate:
+        """`covariance` with its standard error: `.n` chains (or batches: see `standard_error_from`)."""
+        return _weighted(self.pieces.second_moments(self.mean), self.pieces.count)
+
+    @property
+    def standard_error_from(self) -> str:
+        """What standard errors are taken from: "chains", "groups of chains" or "batches of one chain"."""
+        return self.pieces.kind
+
+    def second_moment(self, about: Any) -> Estimate:
+        """Second moment about a known point (D,), with its standard error (D, D): what a law test compares."""
+        return _weighted(self.pieces.second_moments(_checks.vector("about", about, len(self.mean))), self.pieces.count)
+
+    @property
+    def state(self) -> AnyArray:
+        """Last states (num_chains, D), diverged chains included."""
+        rows = [self._flat(carry["params"]) for carry in self._state.carries]
+        return np.concatenate(rows)[: self.num_chains]
+
+    def _flat(self, params: Pytree) -> AnyArray:
+        leaves = [np.asarray(a) for a in jax.tree.leaves(params)]
+        return np.concatenate([a.reshape(a.shape[0], -1) for a in leaves], axis=1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the run to `path` (npz) and, beside it, one file a recorder that emits."""
+        path = Path(path)
+        _checkpoint.save(path, self._job, self._state, {})
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Read a run written by `save` or by a checkpoint. The file holds a pickle: open only what you trust."""
+        path = Path(path)
+        meta, payload, arrays = _checkpoint.read(path)
+        job = _checkpoint.job_of(payload, path)
+        state = _checkpoint.state_of(path, job, meta, arrays)
+        return cls(job, state, state.step)
+
+    def extend(
+        self,
+        num_steps: int,
+        *,
+        progress: bool | Report = True,
+        checkpoint: str | Path | None = None,
+        until: Callable[[Run], bool] | None = None,
+        on_divergence: str = "raise",
+    ) -> Run:
+        """Go on for `num_steps` more steps; bit-identical to one long run. This run stays as it is."""
+        more = _checks.integer("num_steps", num_steps)
+        old = self._state
+        state = State(
+            old.step, list(old.carries), {k: list(v) for k, v in old.emitted.items()}, dict(old.diverged), old.seconds,
+            old.compile_seconds, old.notes,
+        )  # fmt: skip
+        return advance(
+            self._job, state, self.num_steps + more, progress=progress, checkpoint=checkpoint, until=until,
+            on_divergence=on_divergence,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        process = type(self.process).__name__
+        lost = f", {len(self.diverged)} diverged" if self.diverged else ""
+        kept = ", ".join(r.name for r in self._job.recorders)
+        return (
+            f"Run({process}, num_chains={self.num_chains}{lost}, num_steps={self.num_steps:,}, burn_in={self.burn_in:,}, "
+            f"recorded: {kept or 'nothing'}, {self.seconds:.1f} s)"
+        )
+
+
+def advance(
+    job: Job,
+    state: State,
+    num_steps: int,
+    *,
+    progress: bool | Report,
+    checkpoint: str | Path | None,
+    until: Callable[[Run], bool] | None,
+    on_divergence: str,
+) -> Run:
+    """Advance a state to `num_steps`, and raise what must be raised with the run inside."""
+    run = Run(job, state, num_steps)
+    ask = None if until is None else lambda: bool(until(Run(job, state, num_steps)))
+    path = None if checkpoint is None else Path(checkpoint)
+    stop = _checks.one_of("on_divergence", on_divergence, ("raise", "keep")) == "raise"
+    with reporting(progress) as report:
+        outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+    if outcome == "interrupted":
+        raise Interrupted(run)
+    if outcome == "diverged":
+        raise Divergence(run)
+    return run
+
+
+def _weighted(values: Array, count: Array) -> Estimate:
+    """Mean over pieces weighted by their counts, with the standard error of a ratio estimate."""
+    n, weights = len(values), count / count.sum()
+    mean = np.tensordot(weights, values, 1)
+    if n < 2:
+        return Estimate(mean, np.full_like(mean, math.inf), n)
+    gap = (values - mean) * weights.reshape(-1, *([1] * (values.ndim - 1)))
+    return Estimate(mean, np.sqrt((gap**2).sum(0) * n / (n - 1)), n)

@@ -1,0 +1,86 @@
+"""Mean and covariance over steps and chains, from the sums of the moments recorder; float64, on the host."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradnoise._types import AnyArray, Array
+from gradnoise.engine.job import Job, State
+from gradnoise.engine.recorders import read_pair
+
+
+class Pieces(NamedTuple):
+    """Independent (or nearly independent) pieces of a run: chains, groups of chains, or batches of one chain.
+
+    Attributes
+    ----------
+    count
+        States in each piece, (pieces,).
+    mean
+        (pieces, D).
+    scatter
+        Σ (θ - mean)(θ - mean)ᵀ, (pieces, D, D).
+    kind
+        "chains", "groups of chains" or "batches of one chain".
+    """
+
+    count: Array
+    mean: Array
+    scatter: Array
+    kind: str
+
+    def total_mean(self) -> Array:
+        """Mean over all states, (D,)."""
+        weights = self.count / self.count.sum()
+        return weights @ self.mean
+
+    def second_moments(self, about: Any) -> Array:
+        """Mean of (θ - about)(θ - about)ᵀ over each piece, (pieces, D, D)."""
+        gap = self.mean - about
+        return self.scatter / self.count[:, None, None] + np.einsum("pi,pj->pij", gap, gap)
+
+
+def pieces_of(job: Job, state: State) -> Pieces:
+    """Return the pieces that the moments are made of; diverged chains are left out whole."""
+    index = [r.name for r in job.recorders].index("moments")
+    kind = job.plan.kernels[index].kind  # type: ignore[attr-defined]
+    parts = [_group(job, state, q, carry, index, kind) for q, carry in enumerate(state.carries)]
+    sums, references = np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
+    if kind == "chains":
+        keep = [c for c in range(job.num_chains) if c not in state.diverged]
+        sums, references = sums[keep], references[keep]
+    elif kind == "pooled":
+        keep = [q for q in range(job.num_groups) if not any(c // job.plan.group == q for c in state.diverged)]
+        sums, references = sums[keep], references[keep]
+    count = sums[:, -1, -1]
+    if not len(count) or count.min() < 1:
+        msg = f"no state was recorded by moments: {state.step} steps done, burn_in={job.burn_in}, diverged {sorted(state.diverged)}."
+        raise ValueError(msg)
+    shift = sums[:, -1, :-1] / count[:, None]
+    scatter = sums[:, :-1, :-1] - count[:, None, None] * np.einsum("pi,pj->pij", shift, shift)
+    names = {"chains": "chains", "pooled": "groups of chains", "batches": "batches of one chain"}
+    return Pieces(count, references + shift, scatter, names[kind])
+
+
+def _group(job: Job, state: State, group: int, carry: Any, index: int, kind: str) -> tuple[Array, Array]:
+    acc = carry["recorders"][index]
+    sums, reference = read_pair(acc["sums"]), np.asarray(acc["reference"], np.float64)
+    y = _incomplete(job, state, carry, reference)
+    if kind == "chains":
+        sums = sums + np.einsum("gwi,gwj->gij", y, y)
+    elif kind == "pooled":
+        sums = (sums + np.einsum("gwi,gwj->ij", y, y))[None]
+    else:
+        filled = -(-int(acc["windows"]) // int(acc["length"])) if int(acc["windows"]) else 0
+        sums = sums[: max(filled, 1)].copy()
+        sums[-1] += np.einsum("gwi,gwj->ij", y, y)
+    return sums, np.broadcast_to(reference, (len(sums), reference.shape[1]))
+
+
+def _incomplete(job: Job, state: State, carry: Any, reference: Array) -> AnyArray:
+    """Rows [θ - reference, 1] after burn-in of the last, incomplete window."""
+    begin = state.step // job.plan.window * job.plan.window
+    rows = np.asarray(carry["rows"], np.float64)[:, max(job.burn_in - begin, 0) : state.step - begin]
+    return rows - np.pad(reference, ((0, 0), (0, 1)))[:, None]

@@ -1,0 +1,11 @@
+"""Processes: Markov chains on (params, state), what the engine runs.
+
+A process has ``init``, ``draw``, ``step``, ``reads``, ``words_per_step``, ``period``, ``check`` and ``linear``, the
+`LinearChain` it follows on a quadratic (or `NotLinear` with the reason). Every field is traced (numbers, matrices) or
+static (functions, sizes).
+"""
+
+from gradnoise.processes.compose import Composed, compose
+from gradnoise.processes.langevin import Langevin, langevin
+
+__all__ = ["Composed", "Langevin", "compose", "langevin"]

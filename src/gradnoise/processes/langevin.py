@@ -1,0 +1,129 @@
+"""Langevin: a stochastic gradient step with a preconditioner and injected Gaussian noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradnoise import _checks, _tree
+from gradnoise._types import Array, ArrayLike, Pytree
+from gradnoise.stream import Spec, Stream
+from gradnoise.theory import LinearChain, NotLinear, chain_from_noise
+
+
+@_tree.record()
+class Langevin:
+    """θ ← θ - η P ĝ + ξ, Cov ξ = root rootᵀ. Make it with `langevin`."""
+
+    oracle: Any
+    learning_rate: Any
+    preconditioner: Any
+    root: Any
+
+    @property
+    def reads(self) -> str:
+        """What the oracle reads: "rows" or "all"."""
+        return str(self.oracle.reads)
+
+    def check(self, spec: Spec) -> None:
+        """Raise if the oracle does not fit the data or a matrix does not fit the parameters."""
+        self.oracle.check(spec)
+        for name in ("preconditioner", "root"):
+            matrix = getattr(self, name)
+            if np.ndim(matrix):
+                _checks.square(name, matrix, spec.num_params)
+
+    def words_per_step(self, spec: Spec) -> int:
+        """32-bit words drawn a step."""
+        return int(self.oracle.words_per_step(spec)) + spec.num_params
+
+    def period(self, spec: Spec) -> int:
+        """Steps after which the sampling begins anew."""
+        return int(self.oracle.period(spec))
+
+    def init(self, problem: Any, params: Pytree) -> Pytree:
+        """No state."""
+        del problem, params
+        return ()
+
+    def draw(self, stream: Stream, steps: Any, spec: Spec) -> Any:
+        """All randomness of the given steps."""
+        injected = stream.child("injected").normal(steps, spec.num_params, spec.dtype)
+        return {**self.oracle.draw(stream, steps, spec), "injected": injected}
+
+    def step(self, problem: Any, params: Pytree, state: Pytree, batch: Pytree, draws: Any) -> tuple[Pytree, Pytree]:
+        """One step of one chain."""
+        grads = self.oracle.gradient(problem, params, batch, draws)
+        leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(grads)]
+        g = leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves)
+        drift = g if self.preconditioner is None else self.preconditioner @ g
+        z = draws["injected"]
+        move = (self.root @ z if jnp.ndim(self.root) else self.root * z) - self.learning_rate * drift
+        return jax.tree.map(jnp.add, params, _tree.unflatten(move.astype(g.dtype), params)), state
+
+    def linear(self, hessian: Array, gradient_covariance: Array, num_examples: int) -> LinearChain | NotLinear:
+        """The law this process follows on a quadratic, or why there is none."""
+        noise = self.oracle.noise(gradient_covariance, num_examples)
+        if isinstance(noise, NotLinear):
+            return noise
+        root = np.asarray(self.root, dtype=np.float64)
+        injected = root @ root.T if root.ndim else root**2 * np.eye(len(np.asarray(hessian)))
+        return chain_from_noise(
+            hessian,
+            noise,
+            learning_rate=float(self.learning_rate),
+            preconditioner=None if self.preconditioner is None else np.asarray(self.preconditioner, np.float64),
+            injected=injected,
+        )
+
+
+def langevin(
+    oracle: Any,
+    *,
+    learning_rate: float,
+    num_examples: int | None = None,
+    preconditioner: ArrayLike | None = None,
+    injected_covariance: ArrayLike | None = None,
+) -> Langevin:
+    """Langevin dynamics with stochastic gradients: θ ← θ - η P ĝ + ξ.
+
+    Parameters
+    ----------
+    oracle
+        Where ĝ comes from.
+    learning_rate
+        η > 0, multiplies the gradient of the *mean* loss. SGLD's ε (Welling & Teh 2011) is ε = 2η/N.
+    num_examples
+        N; needed only for the default injected covariance.
+    preconditioner
+        P, symmetric positive definite (D, D); None: identity.
+    injected_covariance
+        Cov ξ a step, (D, D), positive semidefinite; None: (2η/N) P, which samples the posterior as η → 0. What the
+        minibatch noise adds is not subtracted: for that use `theory.langevin_correction`.
+
+    Raises
+    ------
+    ValueError
+        If a number or a matrix is out of range, or both `injected_covariance` and `num_examples` are missing.
+    """
+    rate = _checks.positive("learning_rate", learning_rate)
+    matrix = (
+        None if preconditioner is None else _checks.symmetric("preconditioner", preconditioner, definite="positive")
+    )
+    if injected_covariance is not None:
+        covariance = _checks.symmetric("injected_covariance", injected_covariance, definite="semi")
+        return Langevin(oracle, rate, matrix, _root(covariance))
+    if num_examples is None:
+        msg = "num_examples must be given when injected_covariance is None: the default is (2·learning_rate/N)·P."
+        raise ValueError(msg)
+    scale = 2 * rate / _checks.integer("num_examples", num_examples)
+    return Langevin(oracle, rate, matrix, scale**0.5 if matrix is None else _root(scale * matrix))
+
+
+def _root(covariance: Array) -> Array:
+    """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
