@@ -1,0 +1,301 @@
+"""LinearChain: the one object of theory. On a quadratic every method here is z ← F z + noise, θ = R z."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+
+_NEGLIGIBLE = 1e-18  # a power of F this small adds nothing to a float64 sum of squares
+
+
+@dataclass(frozen=True)
+class NotLinear:
+    """What a process returns where no linear law exists; false in a condition.
+
+    >>> law = NotLinear("Adam divides by its own gradients")
+    >>> bool(law), law.reason
+    (False, 'Adam divides by its own gradients')
+    """
+
+    reason: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
+    r"""Solve Z = F Z Fᵀ + Ω: the covariance of a stationary linear recursion.
+
+    Equation: Z = Σ_{j≥0} Fʲ Ω Fʲᵀ, summed by doubling, Z_{2m} = Z_m + Fᵐ Z_m Fᵐᵀ. Every term is positive semidefinite, so
+    nothing cancels, also beside the edge of stability and where F has no basis of eigenvectors (critical damping).
+
+    ==========  ======  ======  ==========================
+    argument    symbol  shape   scale
+    ==========  ======  ======  ==========================
+    transition  F       (n, n)  per step
+    noise       Ω       (n, n)  state², added each step
+    returns     Z       (n, n)  state²
+    ==========  ======  ======  ==========================
+
+    Assumptions: spectral radius of F below 1 (not checked here; `LinearChain` does). Ω may be any matrix.
+    Limit: F → 0 gives Ω. With n = 1 it is Ω/(1 − F²).
+
+    Reference: Smith (1968), Matrix equation XA + BX = C, SIAM J. Appl. Math. 16, for the doubling.
+
+    >>> stein([[0.5, 0.0], [0.0, 0.2]], [[3.0, 0.9], [0.9, 0.96]])
+    array([[4., 1.],
+           [1., 1.]])
+    """
+    power = np.asarray(transition, dtype=np.float64)
+    total = np.asarray(noise, dtype=np.float64)
+    while np.abs(power).max() ** 2 > _NEGLIGIBLE / power.shape[0] ** 2:
+        total = total + power @ total @ power.T
+        power = power @ power
+    return total
+
+
+def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
+    r"""Sum powers of a matrix without inverting I − F, in O(log T) products.
+
+    Equation: Fᵀ (the T-th power), G_T = Σ_{j<T} Fʲ and U_T = Σ_{k=1..T} G_k = Σ_{j<T} (T − j) Fʲ, from
+    G_{m+n} = G_m + Fᵐ G_n and U_{m+n} = U_m + n G_m + Fᵐ U_n.
+
+    ==========  ======  ===========  ==================
+    argument    symbol  shape        scale
+    ==========  ======  ===========  ==================
+    transition  F       (..., n, n)  per step
+    count       T       ()           steps, T ≥ 0
+    returns     –       three of F's shape  dimensionless
+    ==========  ======  ===========  ==================
+
+    Assumptions: none; leading axes are independent matrices.
+    Limit: F = I gives I, T·I and T(T+1)/2·I, where the closed form (I − Fᵀ)(I − F)⁻¹ divides by zero.
+
+    Reference: derived here; the sums are those of recent.md §2.1 (K_T) without its inverses.
+
+    >>> power, once, twice = power_sums([[0.5, 0.0], [0.0, 1.0]], 3)
+    >>> np.diag(power), np.diag(once), np.diag(twice)
+    (array([0.125, 1.   ]), array([1.75, 3.  ]), array([4.25, 6.  ]))
+    """
+    base = np.asarray(transition, dtype=np.float64)
+    one = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
+    power, once, twice, done = one, np.zeros_like(base), np.zeros_like(base), 0
+    for bit in bin(count)[2:] if count else "":
+        # T → 2T, then one more where the bit is set: the binary digits of count from the left
+        power, once, twice = power @ power, once + power @ once, twice + done * once + power @ twice
+        done *= 2
+        if bit == "1":
+            power, once, twice = base @ power, one + base @ once, one + done * one + base @ twice
+            done += 1
+    return power, once, twice
+
+
+@dataclass(frozen=True, eq=False)
+class LinearChain:
+    r"""Linear stationary chain z_{t+1} = F z_t + ζ_t, θ_t = R z_t, with independent ζ of covariance Ω and mean zero.
+
+    The law of SGD, heavy ball, Nesterov, Langevin and every other consistent linear method on a quadratic. All second
+    moments are exact for any noise distribution of finite variance.
+
+    ==========  ======  ======  ===============================
+    field       symbol  shape   scale
+    ==========  ======  ======  ===============================
+    transition  F       (n, n)  per step
+    noise       Ω       (n, n)  state², added each step
+    readout     R       (D, n)  parameters per unit of state
+    ==========  ======  ======  ===============================
+
+    Quantities of a chain whose spectral radius is 1 or more raise ValueError.
+
+    Reference: recent.md §2.1.
+
+    >>> chain = LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], [[1.0, 0.0], [0.0, 1.0]])
+    >>> chain.covariance
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    >>> round(chain.iact([0.0, 1.0]), 6), round(chain.relaxation_time, 3)
+    (9.0, 4.481)
+    """
+
+    transition: Array
+    noise: Array
+    readout: Array
+
+    def __post_init__(self) -> None:
+        transition = _checks.square("transition", self.transition)
+        readout = np.atleast_2d(np.asarray(self.readout, dtype=np.float64))
+        if readout.ndim != 2 or readout.shape[1] != transition.shape[0] or not np.isfinite(readout).all():
+            msg = f"readout must be finite, of shape (D, {transition.shape[0]}), got shape {readout.shape}."
+            raise ValueError(msg)
+        object.__setattr__(self, "transition", transition)
+        object.__setattr__(self, "noise", _checks.symmetric("noise", self.noise, transition.shape[0], definite="semi"))
+        object.__setattr__(self, "readout", readout)
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearChain(num_params={self.readout.shape[0]}, state={self.transition.shape[0]}, "
+            f"spectral_radius={self.spectral_radius:.6g})"
+        )
+
+    @cached_property
+    def spectral_radius(self) -> float:
+        """Largest |eigenvalue| of F; the chain has a stationary law when it is below 1."""
+        return float(np.abs(np.linalg.eigvals(self.transition)).max())
+
+    @property
+    def relaxation_time(self) -> float:
+        """Steps in which the slowest direction forgets a factor e: -1/ln(spectral radius)."""
+        self._require_stable()
+        return -1.0 / math.log(self.spectral_radius) if self.spectral_radius > 0 else 0.0
+
+    @cached_property
+    def state_covariance(self) -> Array:
+        """Z = F Z Fᵀ + Ω, shape (n, n)."""
+        self._require_stable()
+        return _symmetrised(stein(self.transition, self.noise))
+
+    @cached_property
+    def covariance(self) -> Array:
+        """Σ = R Z Rᵀ, the stationary covariance of θ, shape (D, D)."""
+        return _symmetrised(self.readout @ self.state_covariance @ self.readout.T)
+
+    def autocovariance(self, lag: int) -> Array:
+        """Cov(θ_{t+lag}, θ_t) = R F^lag Z Rᵀ, shape (D, D); a negative lag gives the transpose."""
+        lag = _checks.integer("lag", lag, low=-(2**62))
+        ahead = (
+            self.readout @ np.linalg.matrix_power(self.transition, abs(lag)) @ self.state_covariance @ self.readout.T
+        )
+        return np.asarray(ahead if lag >= 0 else ahead.T)
+
+    @cached_property
+    def long_run_covariance(self) -> Array:
+        """V = Σ_j Cov(θ_{t+j}, θ_t) over all lags = R (I−F)⁻¹ Ω (I−F)⁻ᵀ Rᵀ; T·Var(mean of T steps) tends to it."""
+        self._require_stable()
+        gain = np.linalg.solve((np.eye(len(self.transition)) - self.transition).T, self.readout.T).T
+        return _symmetrised(gain @ self.noise @ gain.T)
+
+    def average(self, window: int) -> Array:
+        """Covariance of the mean of `window` consecutive steps, D_T = R (U_T Z + Z U_Tᵀ − T Z) Rᵀ/T², U_T = Σ_j (T−j) Fʲ."""
+        window = _checks.integer("window", window)
+        weighted = power_sums(self.transition, window)[2] @ self.state_covariance
+        inner = weighted + weighted.T - window * self.state_covariance
+        return _symmetrised(self.readout @ inner @ self.readout.T) / window**2
+
+    def ema(self, decay: float) -> Array:
+        """Covariance of e ← ρ e + (1−ρ) θ: (1−ρ)/(1+ρ) R [(I−ρF)⁻¹Z + Z(I−ρF)⁻ᵀ − Z] Rᵀ."""
+        decay = _checks.within("decay", decay, 0.0, 1.0, closed="left")
+        return (1 - decay) / (1 + decay) * self._read(_two_sided(decay * self.transition, self.state_covariance))
+
+    def iact(self, direction: ArrayLike, *, quadratic: bool = False, thin: int = 1) -> float:
+        r"""Integrated autocorrelation time τ = Σ_j corr(lag j), in kept draws (one step in `thin` is kept).
+
+        Of aᵀθ for a vector `direction` a (D,); with `quadratic=True` of (aᵀθ)², or of θᵀAθ for a matrix A (D, D). The variance
+        estimated from T steps has relative standard error √(2τ/T) when θ is Gaussian.
+        """
+        direction = _direction(direction, self.readout.shape[0], quadratic)
+        thinned = np.linalg.matrix_power(self.transition, _checks.integer("thin", thin))
+        if not quadratic:
+            variance = float(direction @ self.covariance @ direction)
+            _require_positive(variance)
+            return float(direction @ self._read(_two_sided(thinned, self.state_covariance)) @ direction) / variance
+        form = np.outer(direction, direction) if direction.ndim == 1 else direction
+        form = self.readout.T @ form @ self.readout
+        seed = self.state_covariance @ form @ self.state_covariance
+        variance = float(np.sum(form * seed))
+        _require_positive(variance)
+        return 2 * float(np.sum(form * stein(thinned, seed))) / variance - 1
+
+    def worst_iact(self, *, quadratic: bool = False, thin: int = 1) -> float:
+        r"""Largest integrated autocorrelation time over all directions, exact.
+
+        Linear: the largest generalised eigenvalue of V against Σ. Quadratic: the largest over *all* symmetric A of θᵀAθ, which
+        is the leading eigenvalue of A → ½ Σ_j (Γ_j A Γ_jᵀ + Γ_jᵀ A Γ_j) over all lags (Γ_j whitened by Σ), found by Lanczos steps to 1e-6. Directions in which θ does
+        not move (Σ singular) do not count.
+        """
+        thinned = np.linalg.matrix_power(self.transition, _checks.integer("thin", thin))
+        whiten = _whitener(self.covariance)
+        if not quadratic:
+            long_run = self._read(_two_sided(thinned, self.state_covariance))
+            return float(np.linalg.eigvalsh(whiten.T @ long_run @ whiten)[-1])
+        return _worst_quadratic(thinned, self.state_covariance, self.readout.T @ whiten)
+
+    def effective_sample_size(
+        self, direction: ArrayLike, num_steps: int, num_chains: int = 1, *, quadratic: bool = False
+    ) -> float:
+        """Return the number of independent draws that num_chains·num_steps steps are worth: num_chains·num_steps/τ."""
+        steps, chains = _checks.integer("num_steps", num_steps), _checks.integer("num_chains", num_chains)
+        return steps * chains / self.iact(direction, quadratic=quadratic)
+
+    def _read(self, state: Array) -> Array:
+        return _symmetrised(self.readout @ state @ self.readout.T)
+
+    def _require_stable(self) -> None:
+        if not self.spectral_radius < 1:
+            msg = (
+                f"transition must have a spectral radius below 1, got {self.spectral_radius:.9g}: the chain has no stationary law. "
+                "The usual cause is a learning rate beyond the stability edge, or a direction without curvature."
+            )
+            raise ValueError(msg)
+
+
+def _symmetrised(matrix: Array) -> Array:
+    return (matrix + matrix.T) / 2
+
+
+def _two_sided(transition: Array, covariance: Array) -> Array:
+    """Σ over all integer j of Cov(z_{t+j}, z_t) = (I−F)⁻¹Z + Z(I−F)⁻ᵀ − Z."""
+    half = np.linalg.solve(np.eye(len(transition)) - transition, covariance)
+    return np.asarray(half + half.T - covariance)
+
+
+def _direction(direction: ArrayLike, size: int, quadratic: bool) -> Array:
+    if quadratic and np.ndim(direction) == 2:
+        return _checks.symmetric("direction", direction, size)
+    return _checks.vector("direction", direction, size)
+
+
+def _require_positive(variance: float) -> None:
+    if not variance > 0:
+        msg = f"direction must be one in which the chain moves, but its stationary variance is {variance:.3g}."
+        raise ValueError(msg)
+
+
+def _whitener(covariance: Array) -> Array:
+    """W with WᵀΣW = I on the range of Σ, shape (D, rank)."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > 1e-13 * values[-1]
+    if not kept.any():
+        msg = "noise must not be zero: the chain does not move, so it has no autocorrelation time."
+        raise ValueError(msg)
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
+
+
+def _worst_quadratic(transition: Array, state: Array, readout: Array) -> float:
+    """Leading eigenvalue of A → Φ(A) + Φᵀ(A) − A with Φ(A) = Σ_{j≥0} Γ_j A Γ_jᵀ, Γ_j = RᵀFʲZR, where R whitens: RᵀZR = I."""
+    rank = readout.shape[1]
+    lead = state @ readout
+    powers = [transition]
+    while np.abs(powers[-1]).max() > _NEGLIGIBLE**0.5:
+        powers.append(powers[-1] @ powers[-1])
+
+    def apply(flat: Array) -> Array:
+        form = flat.reshape(rank, rank)
+        ahead, back = lead @ form @ lead.T, readout @ form @ readout.T
+        for power in powers:
+            ahead = ahead + power @ ahead @ power.T
+            back = back + power.T @ back @ power
+        return np.asarray((readout.T @ ahead @ readout + lead.T @ back @ lead - form).ravel())
+
+    if rank == 1:
+        return float(apply(np.ones(1))[0])
+    operator: Any = LinearOperator((rank * rank, rank * rank), matvec=apply, dtype=np.float64)
+    start = np.eye(rank).ravel()  # the leading form is positive semidefinite (Perron), so this start never misses it
+    return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])

@@ -1,0 +1,221 @@
+"""Modes: one change of coordinates that takes any symmetric preconditioner and Hessian apart into D scalar recursions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    r"""Coordinates θ = B φ with B Bᵀ = P and Bᵀ H B = diag(r): the recursion of SGD falls apart into D scalar ones.
+
+    ========  ======  ======  ==================================================
+    field     symbol  shape   scale
+    ========  ======  ======  ==================================================
+    basis     B       (D, D)  parameters per unit of φ
+    rates     r       (D,)    dimensionless: learning rate times curvature
+    ========  ======  ======  ==================================================
+
+    P contains the learning rate. Noise of covariance S on the gradient becomes BᵀSB; noise W on θ becomes B⁻¹WB⁻ᵀ.
+    """
+
+    basis: Array
+    rates: Array
+
+    def gradient_noise(self, noise: Array) -> Array:
+        """BᵀSB."""
+        return np.asarray(self.basis.T @ noise @ self.basis)
+
+    def injected_noise(self, injected: Array) -> Array:
+        """B⁻¹WB⁻ᵀ."""
+        half = np.linalg.solve(self.basis, injected)
+        return np.asarray(np.linalg.solve(self.basis, half.T).T)
+
+    def covariance(self, modal: Array) -> Array:
+        """BΦBᵀ, symmetrised."""
+        full = self.basis @ modal @ self.basis.T
+        return np.asarray((full + full.T) / 2)
+
+
+def modes(hessian: Array, preconditioner: Array | float) -> Modes:
+    """Return the modes of a symmetric Hessian under a positive (definite) preconditioner that contains the learning rate."""
+    if np.ndim(preconditioner) == 0:
+        values, vectors = np.linalg.eigh(hessian)
+        return Modes(vectors * np.sqrt(preconditioner), values * preconditioner)
+    root = np.linalg.cholesky(preconditioner)
+    inner = root.T @ hessian @ root
+    values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+    return Modes(root @ vectors, values)
+
+
+def checked_preconditioner(learning_rate: Any, preconditioner: ArrayLike | None, size: int) -> Array | float:
+    """Return learning_rate·P as a matrix, or the learning rate alone where there is no P."""
+    rate = _checks.positive("learning_rate", learning_rate)
+    if preconditioner is None:
+        return rate
+    return rate * _checks.symmetric("preconditioner", preconditioner, size, definite="positive")
+
+
+def rate_edge(*, momentum: float = 0.0, nesterov: bool = False) -> float:
+    r"""Largest stable product of learning rate and curvature of one direction.
+
+    Equation: r < 2(1+μ) for heavy ball (2 for SGD), r < 2(1+μ)/(1+2μ) for Nesterov.
+
+    ========  ======  =====  =============================
+    argument  symbol  shape  scale
+    ========  ======  =====  =============================
+    momentum  μ       ()     m ← μ m + g; θ ← θ − η m
+    nesterov  –       –      θ ← θ − η (g + μ m_new)
+    returns   r_max   ()     dimensionless, η times λ
+    ========  ======  =====  =============================
+
+    Assumptions: quadratic loss; mean stability (with constant noise the second moment has the same edge).
+    Limit: μ = 0 gives 2 for both. Nesterov's edge is below SGD's for every μ > 0.
+
+    Reference: discrete_noise.md §2.3.
+
+    >>> rate_edge(), rate_edge(momentum=0.5), rate_edge(momentum=0.5, nesterov=True)
+    (2.0, 3.0, 1.5)
+    """
+    mu = _checks.momentum(momentum)
+    return 2 * (1 + mu) / (1 + 2 * mu) if nesterov else 2 * (1 + mu)
+
+
+def stability_edge(
+    hessian: ArrayLike, *, momentum: float = 0.0, nesterov: bool = False, preconditioner: ArrayLike | None = None
+) -> float:
+    r"""Learning rate at which SGD on a quadratic stops being stable.
+
+    Equation: η_max = r_max/λ_max(PH), with r_max of `rate_edge`: 2, 2(1+μ) or 2(1+μ)/(1+2μ).
+
+    ==============  ======  ======  ======================================
+    argument        symbol  shape   scale
+    ==============  ======  ======  ======================================
+    hessian         H       (D, D)  curvature of the mean loss
+    momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner  P       (D, D)  multiplies the learning rate
+    returns         η_max   ()      parameter²/loss (with P: divided by P)
+    ==============  ======  ======  ======================================
+
+    Assumptions: quadratic loss, constant noise. With the state-dependent noise of real minibatches the second moment
+    diverges earlier.
+    Limit: P = I, μ = 0 gives 2/λ_max.
+
+    Reference: Mandt, Hoffman, Blei (2017), after eq. (15), exact form; discrete_noise.md §2.3.
+
+    >>> stability_edge([[2.0, 0.0], [0.0, 0.5]]), stability_edge([[2.0, 0.0], [0.0, 0.5]], momentum=0.9)
+    (1.0, 1.9)
+    """
+    hessian = _checks.symmetric("hessian", hessian)
+    stiffest = modes(hessian, checked_preconditioner(1.0, preconditioner, len(hessian))).rates[-1]
+    if stiffest <= 0:
+        msg = f"hessian must have a positive eigenvalue to have a stability edge, but its largest is {stiffest:.6g}."
+        raise ValueError(msg)
+    return rate_edge(momentum=momentum, nesterov=nesterov) / float(stiffest)
+
+
+def stability_fraction(
+    hessian: ArrayLike,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+) -> float:
+    r"""Learning rate as a fraction of the stability edge: the validity number of every stationary law.
+
+    Equation: η/η_max; 1 and above has no stationary law, well below 1 the continuous-time forms hold.
+
+    ==============  ======  ======  ================================
+    argument        symbol  shape   scale
+    ==============  ======  ======  ================================
+    hessian         H       (D, D)  curvature of the mean loss
+    learning_rate   η       ()      parameter²/loss
+    momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner  P       (D, D)  multiplies the learning rate
+    returns         –       ()      dimensionless
+    ==============  ======  ======  ================================
+
+    Assumptions: quadratic loss, constant noise.
+    Limit: continuous time is too small by 1/(1 − fraction) along the stiffest direction (SGD, commuting H and C).
+
+    Reference: discrete_noise.md §2.3, §2.4.
+
+    >>> stability_fraction([[2.0, 0.0], [0.0, 0.5]], learning_rate=0.25)
+    0.25
+    """
+    edge = stability_edge(hessian, momentum=momentum, nesterov=nesterov, preconditioner=preconditioner)
+    return _checks.positive("learning_rate", learning_rate) / edge
+
+
+def relaxation_times(
+    hessian: ArrayLike,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+) -> Array:
+    r"""Return the steps in which each direction forgets a factor e, from the softest direction to the stiffest.
+
+    Equation: −1/ln ρ_i with ρ_i the spectral radius of direction i: |1 − r_i| for SGD, else of
+    [[1−r, −μ], [r, μ]] (heavy ball) or [[1−(1+μ)r, −μ²], [r, μ]] (Nesterov), r_i = eigenvalues of η P H.
+
+    ==============  ======  ======  ================================
+    argument        symbol  shape   scale
+    ==============  ======  ======  ================================
+    hessian         H       (D, D)  curvature of the mean loss
+    learning_rate   η       ()      parameter²/loss
+    momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner  P       (D, D)  multiplies the learning rate
+    returns         –       (D,)    steps; ascending eigenvalues of PH
+    ==============  ======  ======  ================================
+
+    Assumptions: quadratic loss. A direction that does not relax has infinity.
+    Limit: small steps give (1 − μ)/(η λ_i).
+
+    Reference: Mandt, Hoffman, Blei (2017), eq. (48), in discrete time.
+
+    >>> relaxation_times([[2.0, 0.0], [0.0, 0.5]], learning_rate=0.2).round(4)
+    array([9.4912, 1.9576])
+    """
+    hessian = _checks.symmetric("hessian", hessian)
+    rates = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(hessian))).rates
+    radius = np.abs(np.linalg.eigvals(mode_transitions(rates, _checks.momentum(momentum), nesterov))).max(-1)
+    with np.errstate(divide="ignore"):
+        return np.where(radius < 1, -1 / np.log(np.minimum(radius, 1.0)), np.inf)
+
+
+def mode_transitions(rates: Array, momentum: float, nesterov: bool) -> Array:
+    """One recursion per mode, shape (D, 1, 1) without momentum, else (D, 2, 2) on (position, velocity)."""
+    if momentum == 0:
+        return (1 - rates)[:, None, None]
+    top = (1 - (1 + momentum) * rates, -(momentum**2)) if nesterov else (1 - rates, -momentum)
+    blocks = np.empty((len(rates), 2, 2))
+    blocks[:, 0, 0], blocks[:, 0, 1], blocks[:, 1, 0], blocks[:, 1, 1] = *top, rates, momentum
+    return blocks
+
+
+def mode_gain(momentum: float, nesterov: bool) -> Array:
+    """How one unit of gradient noise enters (position, velocity) of a mode."""
+    if momentum == 0:
+        return np.array([-1.0])
+    return np.array([-(1 + momentum) if nesterov else -1.0, 1.0])
+
+
+def require_stable(found: Modes, learning_rate: Any, momentum: float, nesterov: bool) -> None:
+    """Raise ValueError naming the stability edge where the rates lie beyond it."""
+    edge = rate_edge(momentum=momentum, nesterov=nesterov)
+    if found.rates[-1] >= edge:
+        rate = float(learning_rate)
+        msg = (
+            f"learning_rate must be below the stability edge {rate * edge / found.rates[-1]:.6g}, got {rate:.6g}: "
+            f"the learning rate times the largest curvature is {found.rates[-1]:.6g}, at most {edge:.6g} is stable."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,344 @@
+"""Shuffled epochs: the law of SGD when every data loader's habit, one pass over a fresh permutation, is taken seriously.
+
+All sums over the steps of an epoch are built by doubling (two halves of an epoch merge like two halves of a sample), so an
+epoch of 10⁵ steps costs 17 merges, and nothing cancels although the result can be 10⁻⁶ of the independent-batch covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+from gradnoise.theory.chain import power_sums
+from gradnoise.theory.modes import Modes, checked_preconditioner, mode_gain, mode_transitions, modes, require_stable
+
+
+def shuffled_covariance(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    num_examples: int | None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+    position: str | int = "mean",
+) -> Array:
+    r"""Stationary covariance of SGD over shuffled epochs on a quadratic, exact in discrete time.
+
+    Equation, n = ⌊N/B⌋ steps an epoch: Z = Fⁿ Z Fⁿᵀ + K_n at epoch ends, Fᵏ Z Fᵏᵀ + K_k after k steps,
+    K_m = 1/(N−1) [ (N/B) Σ_{j<m} Fʲ G C Gᵀ Fʲᵀ − (Σ_{j<m} Fʲ G) C (Σ_{j<m} Fʲ G)ᵀ ]; F, G of `chain_from_noise`, Σ = Z_θθ.
+
+    ===================  ======  ======  ================================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ================================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example
+    learning_rate        η       ()      parameter²/loss
+    batch_size           B       ()      examples a step
+    num_examples         N       ()      examples
+    momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    position             –       –       "mean" over steps 1…n, "end" of an epoch, or k in 0…n
+    returns              Σ       (D, D)  parameter²
+    ===================  ======  ======  ================================================
+
+    Assumptions: quadratic loss whose per-example gradients differ by constants; each epoch an independent, exact permutation
+    whose last N − nB examples are dropped.
+    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one; one batch an
+    epoch gives sampling without replacement.
+
+    Reference: recent.md §2.6 and Kühn and Rosenow (2023), for n B = N, where (N/B)/(N−1) C = n/(n−1) S. For a remainder the
+    bracket n/(n−1) S would be wrong: two batches of one epoch have covariance −C/(N−1) whatever is dropped; derived here.
+
+    >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]]
+    >>> shuffled_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2, position="end").round(8)
+    array([[6.7751e-04, 0.0000e+00],
+           [0.0000e+00, 5.3910e-05]])
+    """
+    found, covariance, setting = _prepared(
+        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+    )
+    return found.covariance(shuffled_weights(found.rates, position=position, **setting) * covariance)
+
+
+def shuffled_weights(
+    rates: ArrayLike,
+    *,
+    num_examples: int,
+    batch_size: int,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    position: str | int = "mean",
+) -> Array:
+    r"""Factors that turn the per-example gradient covariance in the modes of PH into the covariance over shuffled epochs.
+
+    Equation: Φ_ij = weight_ij (BᵀCB)_ij with the Z of `shuffled_covariance` for two modes and unit covariance.
+
+    ============  ======  ======  ==============================================
+    argument      symbol  shape   scale
+    ============  ======  ======  ==============================================
+    rates         r       (D,)    dimensionless: learning rate times curvature
+    num_examples  N       ()      examples
+    batch_size    B       ()      examples a step
+    momentum      μ       ()      m ← μ m + g; θ ← θ − m
+    position      –       –       "mean" over steps 1…n, "end", or k in 0…n
+    returns       –       (D, D)  1/examples
+    ============  ======  ======  ==============================================
+
+    Assumptions: as `shuffled_covariance`; rates inside (0, `rate_edge`).
+    Limit: r N/B = x ≪ 1: N/(6B²) (mean) and r N²/(24B³) (end), against 1/(2rB) for independent batches.
+
+    Reference: recent.md §2.6, in modes; with a remainder derived here.
+
+    >>> shuffled_weights([0.2, 0.5], num_examples=2, batch_size=1, position="end").round(6)
+    array([[0.067751, 0.119048],
+           [0.119048, 0.266667]])
+    """
+    epoch = _epoch(rates, num_examples, batch_size, momentum, nesterov)
+    if position == "mean":
+        return np.asarray(epoch.mean()[..., 0, 0])
+    if position == "end":
+        return np.asarray(epoch.ends()[..., 0, 0])
+    if isinstance(position, str):
+        msg = f"position must be 'mean', 'end' or a step of the epoch (0 to {epoch.steps}), got {position!r}."
+        raise ValueError(msg)
+    return np.asarray(epoch.after(_checks.integer("position", position, low=0, high=epoch.steps))[..., 0, 0])
+
+
+def epoch_average_covariance(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    num_examples: int,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+) -> Array:
+    r"""Covariance of the average of all iterates of one shuffled epoch.
+
+    Equation: M Z Mᵀ + 1/(N−1) [ (N/B) Σ_j W_j C W_jᵀ − (Σ_j W_j) C (Σ_j W_j)ᵀ ], M = (1/n) Σ_{k=1..n} Fᵏ,
+    W_j = (1/n) Σ_{i<n−j} Fⁱ G, Z the covariance at epoch ends.
+
+    ===================  ======  ======  ================================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ================================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example
+    learning_rate        η       ()      parameter²/loss
+    batch_size           B       ()      examples a step
+    num_examples         N       ()      examples
+    momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    returns              –       (D, D)  parameter²
+    ===================  ======  ======  ================================================
+
+    Assumptions: as `shuffled_covariance`.
+    Limit: far below H⁻¹CH⁻¹/N, the covariance of averages over independent batches: why iterate averaging refuses epochs.
+
+    Reference: recent.md §2.6; mandt2017.md §2.13 for the collapse.
+
+    >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
+    >>> epoch_average_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2).round(8)
+    array([[0.00195122, 0.        ],
+           [0.        , 0.00237188]])
+    """
+    found, covariance, setting = _prepared(
+        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+    )
+    return found.covariance(_epoch(found.rates, **setting).average()[..., 0, 0] * covariance)
+
+
+def fixed_order_covariance(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    num_examples: int,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+) -> Array:
+    r"""Covariance over orders of the epoch-end iterate when the data are shuffled once and then read in that order for ever.
+
+    Equation: (I − Fⁿ)⁻¹ K_n (I − Fⁿ)⁻ᵀ, K_n of `shuffled_covariance`: for one order the iterates settle on a cycle.
+
+    ===================  ======  ======  ================================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ================================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example
+    learning_rate        η       ()      parameter²/loss
+    batch_size           B       ()      examples a step
+    num_examples         N       ()      examples
+    momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    returns              –       (D, D)  parameter²
+    ===================  ======  ======  ================================================
+
+    Assumptions: as `shuffled_covariance`, with one permutation for all epochs.
+    Limit: B = N gives 0.
+
+    Reference: recent.md §2.6; with a remainder derived here.
+
+    >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
+    >>> fixed_order_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2).round(8)
+    array([[0.00308642, 0.        ],
+           [0.        , 0.00262985]])
+    """
+    found, covariance, setting = _prepared(
+        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+    )
+    return found.covariance(_epoch(found.rates, **setting).fixed_order()[..., 0, 0] * covariance)
+
+
+def _prepared(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    learning_rate: Any,
+    batch_size: Any,
+    num_examples: Any,
+    momentum: Any,
+    nesterov: bool,
+    preconditioner: ArrayLike | None,
+) -> tuple[Modes, Array, dict[str, Any]]:
+    covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
+    hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive")
+    examples = None if num_examples is None else _checks.integer("num_examples", num_examples)
+    size, mu = _checks.batch_size(batch_size, examples, "shuffled"), _checks.momentum(momentum)
+    found = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))
+    require_stable(found, learning_rate, mu, nesterov)
+    setting = {"num_examples": examples, "batch_size": size, "momentum": mu, "nesterov": nesterov}
+    return found, found.gradient_noise(covariance), setting
+
+
+def _congruence(blocks: Array, pairs: Array) -> Array:
+    """F_i X_ij F_jᵀ for all pairs of modes: blocks (D, b, b), pairs (D, D, b, b)."""
+    return np.asarray(blocks[:, None] @ pairs @ blocks.swapaxes(-1, -2)[None])
+
+
+def _outer(left: Array, right: Array) -> Array:
+    """left_i right_jᵀ for all pairs of modes: (D, b), (D, b) -> (D, D, b, b)."""
+    return np.asarray(left[:, None, :, None] * right[None, :, None, :])
+
+
+def _apply(blocks: Array, vectors: Array) -> Array:
+    return np.asarray((blocks @ vectors[..., None])[..., 0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """Sums over m consecutive steps with weights w_j = Fʲ G, in modes; `merge` joins two runs of steps.
+
+    With s_k = Σ_{j<k} w_j: total s_m, totals Σ_{k≤m} s_k, comoment Σ w wᵀ − s sᵀ/m, squares Σ_{k≤m} s_k s_kᵀ, partial
+    Σ_{k≤m} Σ_{j<k} w_j w_jᵀ.
+    """
+
+    steps: int
+    power: Array
+    total: Array
+    totals: Array
+    comoment: Array
+    squares: Array
+    partial: Array
+
+    def merge(self, late: _Steps) -> _Steps:
+        n, m = self.steps, late.steps
+        ahead, later = _apply(self.power, late.total), _apply(self.power, late.totals)
+        apart = self.total / n - ahead / m
+        cross, mean = _outer(self.total, later), _outer(self.total, self.total) / n
+        return _Steps(
+            n + m,
+            self.power @ late.power,
+            self.total + ahead,
+            self.totals + m * self.total + later,
+            self.comoment + _congruence(self.power, late.comoment) + n * m / (n + m) * _outer(apart, apart),
+            self.squares + m * n * mean + cross + cross.transpose(1, 0, 3, 2) + _congruence(self.power, late.squares),
+            self.partial + m * (self.comoment + mean) + _congruence(self.power, late.partial),
+        )
+
+
+def _run(base: Array, gain: Array, steps: int) -> _Steps:
+    weight = np.broadcast_to(gain, base.shape[:-1])
+    square = _outer(weight, weight)
+    one = _Steps(1, base, weight, weight, np.zeros_like(square), square, square)
+    out = one
+    for bit in bin(steps)[3:]:  # the binary digits of steps after the first, from the left
+        out = out.merge(out)
+        out = out.merge(one) if bit == "1" else out
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """One epoch of n = ⌊N/B⌋ steps in modes, for C = 1."""
+
+    base: Array
+    gain: Array
+    batches: float  # N/B, not rounded
+    examples: int
+
+    @property
+    def steps(self) -> int:
+        return int(self.batches)
+
+    def bracket(self, run: _Steps) -> Array:
+        """K_m = [ (N/B) Σ w wᵀ − s sᵀ ]/(N−1), as comoment plus what is left of the mean: both terms are ≥ 0."""
+        left = self.batches / run.steps - 1
+        return (self.batches * run.comoment + left * _outer(run.total, run.total)) / max(self.examples - 1, 1)
+
+    def ends(self) -> Array:
+        """Z = Fⁿ Z Fⁿᵀ + K_n by doubling."""
+        run = _run(self.base, self.gain, self.steps)
+        power, total = run.power, self.bracket(run)
+        while np.abs(power).max() > 1e-10:
+            total = total + _congruence(power, total)
+            power = power @ power
+        return total
+
+    def after(self, steps: int) -> Array:
+        """Fᵏ Z Fᵏᵀ + K_k."""
+        if steps == 0:
+            return self.ends()
+        run = _run(self.base, self.gain, steps)
+        return _congruence(run.power, self.ends()) + self.bracket(run)
+
+    def mean(self) -> Array:
+        """Average over k = 1…n of Fᵏ Z Fᵏᵀ + K_k."""
+        run = _run(self.base, self.gain, self.steps)
+        brackets = (self.batches * run.partial - run.squares) / max(self.examples - 1, 1)
+        return (self._orbit(self.ends()) + brackets) / self.steps
+
+    def average(self) -> Array:
+        """Covariance of the average of the n iterates."""
+        run = _run(self.base, self.gain, self.steps)
+        noise = (self.batches * run.squares - _outer(run.totals, run.totals)) / max(self.examples - 1, 1)
+        return (_congruence(self.base @ power_sums(self.base, self.steps)[1], self.ends()) + noise) / self.steps**2
+
+    def fixed_order(self) -> Array:
+        """(I − Fⁿ)⁻¹ K_n (I − Fⁿ)⁻ᵀ."""
+        run = _run(self.base, self.gain, self.steps)
+        gap = np.asarray(np.linalg.inv(np.eye(run.power.shape[-1]) - run.power), dtype=np.float64)
+        return _congruence(gap, self.bracket(run))
+
+    def _orbit(self, start: Array) -> Array:
+        """Σ_{k=1..n} Fᵏ Z Fᵏᵀ by doubling."""
+        power, total = np.broadcast_to(np.eye(self.base.shape[-1]), self.base.shape), np.zeros_like(start)
+        for bit in bin(self.steps)[2:]:
+            total, power = total + _congruence(power, total), power @ power
+            if bit == "1":
+                total, power = _congruence(self.base, start + total), self.base @ power
+        return total
+
+
+def _epoch(rates: ArrayLike, num_examples: int, batch_size: int, momentum: float, nesterov: bool) -> _Epoch:
+    base = mode_transitions(np.asarray(rates, dtype=np.float64), momentum, nesterov)
+    return _Epoch(base, mode_gain(momentum, nesterov), num_examples / batch_size, num_examples)

@@ -1,0 +1,282 @@
+"""The stationary law of SGD on a quadratic: exact in discrete time, and the continuous-time forms of the literature."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+from gradnoise.theory.chain import LinearChain
+from gradnoise.theory.modes import checked_preconditioner, modes, require_stable
+from gradnoise.theory.noise import batch_noise
+from gradnoise.theory.shuffled import shuffled_covariance
+
+
+def stationary_covariance(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+    time: str = "discrete",
+    sampling: str = "with_replacement",
+    num_examples: int | None = None,
+    position: str | int = "mean",
+) -> Array:
+    r"""Stationary covariance of SGD with a constant learning rate on a quadratic.
+
+    Equation (discrete time, M = (1−μ)(PHΣ+ΣHP) − (1+μ²)/(1−μ²) PHΣHP + μ/(1−μ²) (PHPHΣ+ΣHPHP), P with the learning rate):
+    M = P S P for heavy ball, S of `batch_noise`; Nesterov and shuffled epochs as in `mode_covariance` and `shuffled_covariance`.
+    Continuous time: `continuous_covariance`.
+
+    ===================  ======  ======  ================================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ================================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example
+    learning_rate        η       ()      parameter²/loss
+    batch_size           B       ()      examples a step
+    momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    num_examples         N       ()      examples; needed unless sampling with replacement
+    position             –       –       shuffled only: "mean" over the epoch, "end", or k steps into it
+    returns              Σ       (D, D)  parameter²
+    ===================  ======  ======  ================================================
+
+    Assumptions: quadratic loss, constant noise of any distribution. H and C need not commute. `stability_fraction` is the
+    validity number of time="continuous".
+    Limit: small steps give HΣ + ΣH = η S/(1 − μ); B = N without replacement gives 0.
+
+    Reference: Mandt, Hoffman, Blei (2017), eqs. (13), (18), in discrete time (mandt2017.md §2.1); discrete_noise.md §2.1 for
+    momentum; eq. (25) corrected (mandt2017.md §2.9).
+
+    >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
+    >>> stationary_covariance(H, C, learning_rate=0.5, batch_size=4).round(7)
+    array([[ 0.0641027, -0.0209858],
+           [-0.0209858,  0.0712323]])
+    >>> stationary_covariance(H, C, learning_rate=0.5, batch_size=4, time="continuous").round(7)
+    array([[ 0.0345055, -0.0217033],
+           [-0.0217033,  0.063022 ]])
+    """
+    time = _checks.one_of("time", time, ("discrete", "continuous"))
+    sampling = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    if sampling == "shuffled":
+        if time == "continuous":
+            msg = "time must be 'discrete' when sampling='shuffled', got 'continuous': epochs have no continuous-time law here."
+            raise ValueError(msg)
+        return shuffled_covariance(
+            hessian,
+            gradient_covariance,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            num_examples=num_examples,
+            momentum=momentum,
+            nesterov=nesterov,
+            preconditioner=preconditioner,
+            position=position,
+        )
+    noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    mu = _checks.momentum(momentum)
+    found = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
+    if time == "continuous":
+        return found.covariance(continuous_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
+    require_stable(found, learning_rate, mu, nesterov)
+    return found.covariance(mode_covariance(found.rates, found.gradient_noise(noise), momentum=mu, nesterov=nesterov))
+
+
+def mode_covariance(
+    rates: ArrayLike,
+    noise: ArrayLike,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    injected: ArrayLike | float = 0.0,
+) -> Array:
+    r"""Stationary covariance in the modes of PH, entry by entry, exact in discrete time for any noise matrix.
+
+    Equation, with m_i = μ (heavy ball) or μ(1−r_i) (Nesterov), α_i = 1/(1−m_i), κ = α_i+α_j−1, q = α_i r_i + α_j r_j and
+    D = 1 − m_i m_j + r_i(α_j−1) + r_j(α_i−1):
+    Φ_ij = (κ s_ij + D w_ij)/(q D − κ² r_i r_j); for Nesterov add μ(1+μ)(qΦ_ij − w_ij)/κ − μ w_ij.
+
+    ========  ======  ======  ===================================================
+    argument  symbol  shape   scale
+    ========  ======  ======  ===================================================
+    rates     r       (D,)    dimensionless: learning rate times curvature
+    noise     s       (D, D)  BᵀSB, gradient noise in modes, per step
+    injected  w       (D, D)  B⁻¹WB⁻ᵀ, noise added to θ each step
+    momentum  μ       ()      m ← μ m + g; θ ← θ − m
+    returns   Φ       (D, D)  θ = Bφ, Σ = BΦBᵀ
+    ========  ======  ======  ===================================================
+
+    Assumptions: quadratic loss, constant noise, rates inside (0, `rate_edge`).
+    Limit: μ = 0 gives (s+w)/(r_i + r_j − r_i r_j); equal rates and w = 0 give s(1+μ)/((1−μ) r (2(1+μ) − r)) for heavy ball.
+
+    Reference: discrete_noise.md §2.1 (heavy ball, elementwise) and §2.2 (Nesterov, equal rates); with injected noise and
+    for Nesterov with unequal rates derived here, from the position y = θ + μv in which both are y ← y − v, v ← m v + r y + ξ.
+
+    >>> mode_covariance([0.6, 0.2], [[0.3, 0.1], [0.1, 0.1]], momentum=0.5, nesterov=True).round(6)
+    array([[0.729167, 0.261581],
+           [0.261581, 0.544872]])
+    """
+    rates, s, w = np.asarray(rates, np.float64), np.asarray(noise, np.float64), np.asarray(injected, np.float64)
+    mu = momentum
+    memory = mu * (1 - rates) if nesterov else np.full_like(rates, mu)
+    gain = 1 / (1 - memory)
+    ri, rj, mi, mj, ai, aj = (v for x in (rates, memory, gain) for v in (x[:, None], x[None, :]))
+    kappa, q = ai + aj - 1, ai * ri + aj * rj
+    damping = 1 - mi * mj + ri * (aj - 1) + rj * (ai - 1)
+    position = (kappa * s + damping * w) / (q * damping - kappa**2 * ri * rj)
+    if not nesterov:
+        return np.asarray(position)
+    return np.asarray(position + mu * (1 + mu) * (q * position - w) / kappa - mu * w)
+
+
+def continuous_covariance(
+    rates: ArrayLike, noise: ArrayLike, *, momentum: float = 0.0, injected: ArrayLike | float = 0.0
+) -> Array:
+    r"""Stationary covariance of the continuous-time model, in the modes of PH.
+
+    Equation: Φ_ij = (s_ij + w_ij)/(r_i + r_j) without momentum (Ornstein–Uhlenbeck); with momentum the underdamped SDE
+    dv = −(1−μ)v dt + (r φ dt + dW), dφ = −v dt: Φ_ij = s_ij/[(1−μ)(r_i + r_j) + (r_i − r_j)²/(2(1−μ))].
+
+    ========  ======  ======  ===================================================
+    argument  symbol  shape   scale
+    ========  ======  ======  ===================================================
+    rates     r       (D,)    dimensionless: learning rate times curvature
+    noise     s       (D, D)  BᵀSB, gradient noise in modes, per step
+    injected  w       (D, D)  B⁻¹WB⁻ᵀ, noise added to θ (no momentum)
+    momentum  μ       ()      m ← μ m + g; θ ← θ − m
+    returns   Φ       (D, D)  θ = Bφ, Σ = BΦBᵀ
+    ========  ======  ======  ===================================================
+
+    Assumptions: quadratic loss, constant noise, small step. Nesterov has the same limit. Inertia is kept: as μ → 0 the
+    second form is *not* the first, but differs from it by (r_i − r_j)²/2.
+    Limit: the diagonal is s_ii/(2(1−μ) r_i), as in the paper; off the diagonal the paper's value is too large.
+
+    Reference: Mandt, Hoffman, Blei (2017), eqs. (13) and (25). Eq. (25) lacks the commutator (ε/(2μ²))[A,[A,Σ]] (its μ is
+    1 − momentum here): mandt2017.md §2.9.
+
+    >>> continuous_covariance([0.6, 0.2], [[0.3, 0.1], [0.1, 0.1]], momentum=0.5).round(6)
+    array([[0.5     , 0.178571],
+           [0.178571, 0.5     ]])
+    """
+    rates, s = np.asarray(rates, np.float64), np.asarray(noise, np.float64)
+    total, gap = rates[:, None] + rates[None, :], rates[:, None] - rates[None, :]
+    if momentum == 0:
+        return np.asarray((s + np.asarray(injected)) / total)
+    return np.asarray(s / ((1 - momentum) * total + gap**2 / (2 * (1 - momentum))))
+
+
+def linear_chain(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+    injected: ArrayLike | None = None,
+    sampling: str = "with_replacement",
+    num_examples: int | None = None,
+) -> LinearChain:
+    r"""LinearChain of SGD with independent minibatches on a quadratic; see `chain_from_noise` for its matrices.
+
+    Equation: `chain_from_noise` with S = C/B, or (C/B)(N−B)/(N−1) without replacement.
+
+    ===================  ======  ======  ================================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ================================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example
+    learning_rate        η       ()      parameter²/loss
+    batch_size           B       ()      examples a step
+    momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    injected             W       (D, D)  parameter², covariance of ξ added to θ each step
+    num_examples         N       ()      examples; needed without replacement
+    ===================  ======  ======  ================================================
+
+    Assumptions: quadratic loss, constant noise. Shuffled epochs are no such chain and raise: use `stationary_covariance`.
+    Limit: `.covariance` is `stationary_covariance(...)`.
+
+    Reference: recent.md §2.1; discrete_noise.md §2.1.
+
+    >>> chain = linear_chain([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.5, batch_size=4)
+    >>> round(chain.iact([0.0, 1.0]), 6), round(chain.iact([0.0, 1.0], quadratic=True), 6)
+    (8.179707, 4.204426)
+    """
+    noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
+    return chain_from_noise(
+        hessian,
+        noise,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        preconditioner=preconditioner,
+        injected=injected,
+    )
+
+
+def chain_from_noise(
+    hessian: ArrayLike,
+    noise: ArrayLike,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    preconditioner: ArrayLike | None = None,
+    injected: ArrayLike | None = None,
+) -> LinearChain:
+    r"""LinearChain of SGD on a quadratic from the covariance S of one step's gradient.
+
+    Equation, P with the learning rate, state (θ, v = P m): F = [[I−PH, −μI], [PH, μI]], G = [−P; P] (heavy ball);
+    F = [[I−(1+μ)PH, −μ²I], [PH, μI]], G = [−(1+μ)P; P] (Nesterov); F = I−PH, G = −P (no momentum); Ω = G S Gᵀ + diag(W, 0).
+
+    ==============  ======  ======  ================================================
+    argument        symbol  shape   scale
+    ==============  ======  ======  ================================================
+    hessian         H       (D, D)  curvature of the mean loss
+    noise           S       (D, D)  gradient², per step
+    learning_rate   η       ()      parameter²/loss
+    momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
+    preconditioner  P       (D, D)  multiplies the learning rate; symmetric positive
+    injected        W       (D, D)  parameter², covariance of ξ added to θ each step
+    ==============  ======  ======  ================================================
+
+    Assumptions: quadratic loss, noise independent from step to step.
+    Limit: S = 0, W = 2P/N is the full-batch Langevin algorithm.
+
+    Reference: discrete_noise.md §2.1; the state holds P m instead of m, so that all its entries are parameters.
+
+    >>> chain_from_noise([[2.0, 0.0], [0.0, 1.0]], [[0.3, 0.1], [0.1, 0.2]], learning_rate=0.5).covariance.round(6)
+    array([[0.075   , 0.025   ],
+           [0.025   , 0.066667]])
+    """
+    hessian = _checks.symmetric("hessian", hessian, definite="positive")
+    size = len(hessian)
+    noise = _checks.symmetric("noise", noise, size, definite="semi")
+    mu = _checks.momentum(momentum)
+    scaled = checked_preconditioner(learning_rate, preconditioner, size)
+    added = (
+        np.zeros((size, size)) if injected is None else _checks.symmetric("injected", injected, size, definite="semi")
+    )
+    require_stable(modes(hessian, scaled), learning_rate, mu, nesterov)
+    step = scaled * np.eye(size) if np.ndim(scaled) == 0 else np.asarray(scaled)
+    return _assemble(step @ hessian, step, noise, added, mu, nesterov)
+
+
+def _assemble(drift: Array, step: Array, noise: Array, added: Array, mu: float, nesterov: bool) -> LinearChain:
+    one = np.eye(len(step))
+    if mu == 0:
+        return LinearChain(one - drift, step @ noise @ step.T + added, one)
+    direct, kept = (1 + mu, mu**2) if nesterov else (1.0, mu)
+    transition = np.block([[one - direct * drift, -kept * one], [drift, mu * one]])
+    gain = np.vstack([-direct * step, step])
+    total = gain @ noise @ gain.T
+    total[: len(step), : len(step)] += added
+    return LinearChain(transition, total, np.hstack([one, np.zeros_like(one)]))
