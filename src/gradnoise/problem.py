@@ -94,7 +94,7 @@ class Problem:
 
     def loss(self, params: Pytree) -> Any:
         """Mean loss L over all N examples, prior included; a scalar."""
-        return self.batch_loss(params, self.data)
+        return self.batch_loss(jax.tree.map(jnp.asarray, params), self.data)
 
     def batch_loss(self, params: Pytree, batch: Pytree, weights: Any = None) -> Any:
         """Unbiased estimate of L from a batch: -(1/B) Σ_b log_likelihood - (1/N) log_prior.

@@ -28,7 +28,7 @@ FIRST_MARK = 1024  # `until` is asked at steps 1024, 2048, 4096, ...
 
 
 def era_length(job: Job) -> int:
-    """Steps an era: a multiple of windows and of the sampling's epochs."""
+    """Return the steps of an era: a multiple of windows and of the sampling's epochs."""
     unit = math.lcm(1024, job.process.period(job.plan.spec))
     return max(ERA // unit, 1) * unit
 
@@ -64,7 +64,7 @@ def _pool(job: Job, state: State) -> Pool:
     return Threads(program, job.threads)
 
 
-def _loop(  # noqa: PLR0913 - the loop's own business
+def _loop(
     job: Job,
     state: State,
     num_steps: int,

@@ -60,7 +60,7 @@ class Job:
         return group * self.plan.group + np.arange(self.plan.group)
 
     def start_params(self, group: int) -> Any:
-        """Initial params of a group as a pytree with a leading chain axis."""
+        """Return the initial params of a group as a pytree with a leading chain axis."""
         rows = self.params[np.minimum(self.chains(group), self.num_chains - 1)].astype(self.plan.spec.dtype)
         return self.problem.unflatten(rows)
 

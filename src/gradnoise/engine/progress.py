@@ -18,7 +18,7 @@ def reporting(progress: bool | Report, label: str = "simulate") -> Iterator[Repo
 
     console = Console(stderr=True)
     if not progress or not console.is_terminal:
-        yield lambda done, total: None
+        yield lambda _done, _total: None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

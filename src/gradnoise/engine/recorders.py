@@ -164,7 +164,7 @@ class SumMoments:
     kind: str
 
     def width(self, spec: Spec) -> int:
-        """Emits nothing."""
+        """Zero: it emits nothing."""
         del spec
         return 0
 

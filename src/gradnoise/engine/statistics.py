@@ -46,7 +46,7 @@ def pieces_of(job: Job, state: State) -> Pieces:
     """Return the pieces that the moments are made of; diverged chains are left out whole."""
     index = [r.name for r in job.recorders].index("moments")
     kind = job.plan.kernels[index].kind  # type: ignore[attr-defined]
-    parts = [_group(job, state, q, carry, index, kind) for q, carry in enumerate(state.carries)]
+    parts = [_group(job, state, carry, index, kind) for carry in state.carries]
     sums, references = np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
     if kind == "chains":
         keep = [c for c in range(job.num_chains) if c not in state.diverged]
@@ -64,7 +64,7 @@ def pieces_of(job: Job, state: State) -> Pieces:
     return Pieces(count, references + shift, scatter, names[kind])
 
 
-def _group(job: Job, state: State, group: int, carry: Any, index: int, kind: str) -> tuple[Array, Array]:
+def _group(job: Job, state: State, carry: Any, index: int, kind: str) -> tuple[Array, Array]:
     acc = carry["recorders"][index]
     sums, reference = read_pair(acc["sums"]), np.asarray(acc["reference"], np.float64)
     y = _incomplete(job, state, carry, reference)

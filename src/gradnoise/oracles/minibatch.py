@@ -48,7 +48,7 @@ class Minibatch:
         return self.batch_size + (spec.num_examples // 64 if sorts else 0)
 
     def period(self, spec: Spec) -> int:
-        """Steps after which the sampling begins anew: an epoch when shuffled, else 1."""
+        """Return the steps after which the sampling begins anew: an epoch when shuffled, else 1."""
         return spec.num_examples // self.batch_size if self.sampling == "shuffled" else 1
 
     def draw(self, stream: Stream, steps: Any, spec: Spec) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Composed:
         return int(self.oracle.words_per_step(spec))
 
     def period(self, spec: Spec) -> int:
-        """Steps after which the sampling begins anew."""
+        """Return the steps after which the sampling begins anew."""
         return int(self.oracle.period(spec))
 
     def init(self, problem: Any, params: Pytree) -> Pytree:
@@ -56,7 +56,7 @@ class Composed:
         return jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates), state
 
     def linear(self, hessian: Array, gradient_covariance: Array, num_examples: int) -> LinearChain | NotLinear:
-        """The law this process follows on a quadratic, or why there is none."""
+        """Return the law this process follows on a quadratic, or why there is none."""
         update = linear_update(self.rule)
         if isinstance(update, NotLinear):
             return update

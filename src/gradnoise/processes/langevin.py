@@ -41,7 +41,7 @@ class Langevin:
         return int(self.oracle.words_per_step(spec)) + spec.num_params
 
     def period(self, spec: Spec) -> int:
-        """Steps after which the sampling begins anew."""
+        """Return the steps after which the sampling begins anew."""
         return int(self.oracle.period(spec))
 
     def init(self, problem: Any, params: Pytree) -> Pytree:
@@ -65,7 +65,7 @@ class Langevin:
         return jax.tree.map(jnp.add, params, _tree.unflatten(move.astype(g.dtype), params)), state
 
     def linear(self, hessian: Array, gradient_covariance: Array, num_examples: int) -> LinearChain | NotLinear:
-        """The law this process follows on a quadratic, or why there is none."""
+        """Return the law this process follows on a quadratic, or why there is none."""
         noise = self.oracle.noise(gradient_covariance, num_examples)
         if isinstance(noise, NotLinear):
             return noise

@@ -1,0 +1,158 @@
+"""Index draws: uniform, exact permutations, exact subsets, and the covariance that `noise` claims."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradnoise.oracles import full_batch, gaussian, minibatch
+from gradnoise.oracles.permutation import SORT_BELOW, feistel, least_waste, sorted_epochs, subset
+from gradnoise.problem import Problem
+from gradnoise.stream import Spec, Stream
+from gradnoise.testing import assert_covariance, assert_fails, assert_uniform
+
+
+def indices(sampling: str, n: int, size: int, steps: int, seed: int = 0) -> np.ndarray:
+    oracle = minibatch(size, sampling)
+    draw = jax.jit(lambda key, t: oracle.draw(Stream(key), t, Spec(n, 1))["indices"])
+    return np.asarray(draw(Stream.of(seed).key, np.arange(steps, dtype=np.int32)))
+
+
+@pytest.mark.parametrize("n", [7, 98, 4900, 245056])
+def test_with_replacement_is_uniform(n: int) -> None:
+    rows = indices("with_replacement", n, 50, 4000)
+    assert rows.min() >= 0
+    assert rows.max() < n
+    assert_uniform(np.bincount(rows.ravel() * 7 // n, minlength=7), false_fail=1e-6)
+
+
+@pytest.mark.parametrize(("n", "size"), [(53, 10), (569, 32), (1023, 100), (1025, 32), (4898, 100), (4909, 100)])
+def test_every_epoch_is_a_permutation(n: int, size: int) -> None:
+    per = n // size
+    rows = indices("shuffled", n, size, 300 * per).reshape(300, per * size)
+    assert (np.sort(rows, 1)[:, 1:] > np.sort(rows, 1)[:, :-1]).all(), "a row came twice in one epoch"
+    assert rows.min() >= 0
+    assert rows.max() < n
+    assert (rows[1:] != rows[:-1]).any(1).all(), "two epochs in the same order"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [1025, 4898, 4909])
+def test_ten_thousand_epochs_are_permutations(n: int) -> None:
+    draw = jax.jit(lambda epochs: feistel(Stream.of(1), epochs, np.broadcast_to(np.arange(n), (len(epochs), n)), n))
+    for block in range(100):
+        rows = np.sort(np.asarray(draw(np.arange(100, dtype=np.int32) + 100 * block)), 1)
+        np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(n), rows.shape))
+
+
+def test_blocks_of_a_shuffled_epoch_fit_together() -> None:
+    """Steps asked for in pieces give the rows they give at once, also across epochs."""
+    oracle, spec = minibatch(10, "shuffled"), Spec(53, 1)
+    at_once = np.asarray(oracle.draw(Stream.of(2), np.arange(40, dtype=np.int32), spec)["indices"])
+    pieces = [
+        np.asarray(oracle.draw(Stream.of(2), np.arange(a, a + 8, dtype=np.int32), spec)["indices"])
+        for a in range(0, 40, 8)
+    ]
+    np.testing.assert_array_equal(np.concatenate(pieces), at_once)
+
+
+@pytest.mark.parametrize("n", [64, SORT_BELOW + 48])
+def test_permutations_are_uniform(n: int) -> None:
+    """Where entry 5 goes, and the distance between entries 3 and 4, by chi-square."""
+    epochs = np.arange(40_000, dtype=np.int32)
+    if n < SORT_BELOW:
+        rows = np.asarray(jax.jit(lambda e: sorted_epochs(Stream.of(3), e, n))(epochs))[:, :6]
+    else:
+        at = np.broadcast_to(np.arange(6), (len(epochs), 6))
+        rows = np.asarray(jax.jit(lambda e: feistel(Stream.of(3), e, at, n))(epochs))
+    assert_uniform(np.bincount(rows[:, 5] * 16 // n, minlength=16), false_fail=1e-6, detects=0.2)
+    apart = (rows[:, 4] - rows[:, 3]) % n - 1  # uniform on 0 .. n-2, and 7 divides n - 1
+    assert_uniform(np.bincount(apart * 7 // (n - 1), minlength=7), false_fail=1e-6, detects=0.2)
+
+
+@pytest.mark.parametrize("n", [2, 1024, 1025, 4889, 4898, 5000, 245057])
+def test_least_waste_covers(n: int) -> None:
+    a, b = least_waste(n)
+    assert a * b >= n
+    assert a * b - n <= 2 * np.sqrt(n)
+
+
+@pytest.mark.parametrize(("n", "size"), [(5, 3), (10, 9), (40, 32), (900, 70), (1100, 70)])
+def test_without_replacement_is_a_uniform_subset(n: int, size: int) -> None:
+    rows = indices("without_replacement", n, size, 4000)
+    assert (np.diff(np.sort(rows, 1), axis=1) > 0).all()
+    # counts of a subset vary less than independent ones, so the chi-square is conservative
+    assert_uniform(np.bincount((rows * 5 // n).ravel(), minlength=5), false_fail=1e-6, detects=0.2)
+
+
+def test_floyd_gives_all_subsets_equally_often() -> None:
+    rows = np.sort(np.asarray(subset(Stream.of(9), np.arange(60_000, dtype=np.int32), 6, 3)), 1)
+    codes = np.unique(rows @ [36, 6, 1], return_counts=True)[1]
+    assert len(codes) == 20
+    assert_uniform(codes, false_fail=1e-6, detects=0.2)
+
+
+def log_likelihood(params: jax.Array, example: tuple[jax.Array, jax.Array]) -> jax.Array:
+    x, y = example
+    return -0.5 * (x @ params - y) ** 2 - 0.1 * (x @ params - y) ** 4
+
+
+def problem(n: int = 30) -> Problem:
+    r = np.random.default_rng(0)
+    x = r.normal(size=(n, 3)) @ np.array([[1.0, 0.4, 0], [0, 0.6, 0.2], [0, 0, 1.5]])
+    return Problem(log_likelihood, (x, x @ [1.0, -1, 0.5] + r.normal(size=n)), np.zeros(3))
+
+
+@pytest.mark.law
+@pytest.mark.parametrize(
+    "oracle",
+    [minibatch(7), minibatch(7, "without_replacement"), gaussian(7), gaussian(7, "signs")],
+    ids=["with", "without", "normal", "signs"],
+)
+def test_gradient_has_the_covariance_that_noise_claims(oracle: object) -> None:
+    pb, theta = problem(), np.array([0.3, -0.2, 0.9])
+    g = np.asarray(jax.vmap(lambda e: jax.grad(pb.example_loss)(theta, e))(pb.data))
+    c = np.cov(g.T, bias=True)
+    spec = Spec(30, 3)
+
+    def sample(key: jax.Array, steps: jax.Array) -> jax.Array:
+        draws = oracle.draw(Stream(key), steps, spec)
+
+        def one(d: dict) -> jax.Array:
+            batch = jax.tree.map(lambda a: a[d["indices"]], pb.data) if oracle.reads == "rows" else pb.data
+            return oracle.gradient(pb, theta.astype(np.float32), batch, d)
+
+        return jax.vmap(one)(draws)
+
+    data = jax.tree.map(jnp.float32, pb.data)
+    pb = Problem(log_likelihood, data, pb.init)
+    keys = np.stack([Stream.of(1, chain).key for chain in range(2048)])
+    grads = np.asarray(jax.jit(jax.vmap(lambda k: sample(k, np.arange(40, dtype=np.int32))))(keys), np.float64)
+    predicted = oracle.noise(c, 30)
+    assert_covariance(grads, predicted, mean=g.mean(0), false_fail=1e-6, detects=0.05)
+    assert_fails(lambda: assert_covariance(grads, predicted * 1.05, mean=g.mean(0), false_fail=1e-6, detects=0.05))
+
+
+def test_full_batch_is_exact_and_shuffled_noise_is_refused() -> None:
+    pb = problem()
+    np.testing.assert_allclose(full_batch().gradient(pb, pb.init, pb.data, {}), jax.grad(pb.loss)(pb.init), rtol=1e-6)
+    assert not full_batch().noise(np.eye(3), 30).any()
+    law = minibatch(4, "shuffled").noise(np.eye(3), 30)
+    assert not law
+    assert "shuffled" in law.reason
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.5, "32", True])
+def test_bad_batch_size(bad: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="batch_size"):
+        minibatch(bad)
+
+
+def test_batch_larger_than_data() -> None:
+    minibatch(40).check(Spec(30, 3))
+    with pytest.raises(ValueError, match=r"batch_size must be <= num_examples = 30"):
+        minibatch(40, "without_replacement").check(Spec(30, 3))
+    with pytest.raises(ValueError, match="sampling"):
+        minibatch(4, "bootstrap")
