@@ -1,0 +1,19 @@
+"""Posterior inference: assembled from oracles, processes, theory's tuning and the engine."""
+
+from gradnoise.infer.corrected import corrected_langevin
+from gradnoise.infer.gaussians import gaussian, laplace
+from gradnoise.infer.posterior import Divergences, Posterior, Verdict
+from gradnoise.infer.truth import nuts, reference
+from gradnoise.infer.tuned_sgd import constant_sgd
+
+__all__ = [
+    "Divergences",
+    "Posterior",
+    "Verdict",
+    "constant_sgd",
+    "corrected_langevin",
+    "gaussian",
+    "laplace",
+    "nuts",
+    "reference",
+]

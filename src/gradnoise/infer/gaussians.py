@@ -1,0 +1,93 @@
+"""Gaussian approximations without a run: the variational law and Laplace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradnoise import _checks
+from gradnoise._types import Array
+from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.infer.sampler import place
+from gradnoise.stream import seed_of
+
+
+def gaussian(
+    problem: Any,
+    *,
+    num_draws: int = 1000,
+    num_chains: int = 4,
+    key: Any = 0,
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int = 128,
+) -> Posterior:
+    """Draw from the Gaussian variational law: E∇L = 0 and covariance (N E∇²L)⁻¹ (see `measure.gaussian_law`).
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with a mode.
+    num_draws, num_chains, key
+        Independent draws a chain, chains, seed.
+    mode, law, num_law_draws
+        As in `constant_sgd`.
+    """
+    where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    reasons = (
+        "The best Gaussian in the variational sense; it needs no run. How Gaussian the posterior is, only a reference can say.",
+    )
+    return _drawn(
+        "Gaussian variational law", problem, where.law.mean, where.law.covariance, num_draws, num_chains, key, reasons
+    )
+
+
+def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: Any = 0, mode: Any = None) -> Posterior:
+    """Draw from Laplace's approximation: N(mode, (N H)⁻¹) with H at the mode.
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with a mode.
+    num_draws, num_chains, key
+        Independent draws a chain, chains, seed.
+    mode
+        From `find_mode`, where it is known already.
+    """
+    from gradnoise import measure
+    from gradnoise import mode as modes
+
+    found = modes.find_mode(problem) if mode is None else mode
+    hessian = measure.local_geometry(problem, found).hessian
+    mean = problem.flatten(found.params).astype(np.float64)
+    reasons = ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",)
+    return _drawn(
+        "Laplace", problem, mean, np.linalg.inv(problem.num_examples * hessian), num_draws, num_chains, key, reasons
+    )
+
+
+def _drawn(
+    method: str,
+    problem: Any,
+    mean: Array,
+    covariance: Array,
+    num_draws: int,
+    num_chains: int,
+    key: Any,
+    reasons: tuple[str, ...],
+) -> Posterior:
+    draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
+    root = np.linalg.cholesky(covariance)
+    z = np.random.default_rng(seed_of(key)).standard_normal((chains, draws, len(mean)))
+    return Posterior(
+        method,
+        mean + z @ root.T,
+        problem.parameter_names,
+        mean,
+        covariance,
+        float(draws * chains),
+        Verdict("approximate", reasons, {}),
+        {"num_draws": draws, "num_chains": chains},
+        exact=True,
+    )

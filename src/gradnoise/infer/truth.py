@@ -1,0 +1,156 @@
+"""The reference posterior: exact where the loss is quadratic, NUTS where it is affordable, else Laplace; it says which."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradnoise import _checks, _tree, derivatives
+from gradnoise import mode as modes
+from gradnoise._types import Array
+from gradnoise.infer.gaussians import laplace
+from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.stream import seed_of
+
+BUDGET_SECONDS = 30.0
+LEAPFROGS = 16  # gradients a NUTS draw is counted at
+WARM_UP = 500
+
+
+def reference(
+    problem: Any,
+    *,
+    method: str = "auto",
+    num_draws: int = 2000,
+    num_chains: int = 4,
+    key: Any = 0,
+    mode: Any = None,
+    budget_seconds: float = BUDGET_SECONDS,
+) -> Posterior:
+    """Sample the posterior itself, with all data.
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with a mode.
+    method
+        "auto": exact if the loss is quadratic, NUTS (BlackJAX) if gradient time · chains · draws · 16 is below
+        `budget_seconds`, else Laplace. Or one of "nuts", "laplace", "exact".
+    num_draws, num_chains, key
+        Draws a chain, chains, seed.
+    mode
+        From `find_mode`, where it is known already.
+    budget_seconds
+        Used by "auto" alone.
+
+    Returns
+    -------
+    Posterior
+        `.method` says what it is; `.exact` is true where mean and covariance are known without draws.
+
+    Raises
+    ------
+    ValueError
+        If `method` is "exact" and the loss is not quadratic.
+    """
+    wanted = _checks.one_of("method", method, ("auto", "exact", "nuts", "laplace"))
+    found = modes.find_mode(problem) if mode is None else mode
+    quadratic = wanted in ("auto", "exact") and is_quadratic(problem, found)
+    if wanted == "exact" and not quadratic:
+        msg = "method must be 'nuts' or 'laplace': the loss is not quadratic, so 'exact' does not exist for it."
+        raise ValueError(msg)
+    if quadratic:
+        gaussian = laplace(problem, num_draws=num_draws, num_chains=num_chains, key=key, mode=found)
+        return dataclasses.replace(
+            gaussian,
+            method="exact posterior",
+            verdict=Verdict("trustworthy", ("The loss is quadratic: the posterior is this Gaussian.",), {}),
+        )
+    cost = gradient_seconds(problem, found) * num_chains * num_draws * LEAPFROGS if wanted == "auto" else 0.0
+    if wanted == "nuts" or (wanted == "auto" and cost < budget_seconds):
+        return nuts(problem, num_draws=num_draws, num_chains=num_chains, key=key, mode=found)
+    made = laplace(problem, num_draws=num_draws, num_chains=num_chains, key=key, mode=found)
+    if wanted == "laplace":
+        return made
+    why = f"NUTS would take about {cost:.0f} s (budget {budget_seconds:g} s), so the reference is Laplace's approximation."
+    return dataclasses.replace(
+        made, verdict=Verdict("approximate", (why, *made.verdict.reasons), {"nuts_seconds": cost})
+    )
+
+
+def is_quadratic(problem: Any, mode: Any) -> bool:
+    """Whether the Hessian is the same at the mode and three posterior standard deviations away, to rounding."""
+    here = problem.flatten(mode.params).astype(np.float64)
+    hessian = derivatives.hessian(problem, here)
+    root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * hessian))
+    z = np.random.default_rng(0).standard_normal((2, len(here)))
+    away = [derivatives.hessian(problem, here + 3 * root @ v) for v in z]
+    return all(bool(np.abs(h - hessian).max() <= 1e-9 * np.abs(hessian).max()) for h in away)
+
+
+def gradient_seconds(problem: Any, mode: Any) -> float:
+    """Wall time of one gradient over all data, after compilation."""
+    here = problem.flatten(mode.params).astype(np.float64)
+    derivatives.loss_and_gradient(problem, here)
+    began = time.perf_counter()
+    for _ in range(3):
+        derivatives.loss_and_gradient(problem, here)
+    return (time.perf_counter() - began) / 3
+
+
+def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: Any = None) -> Posterior:
+    """Sample by NUTS (BlackJAX, window adaptation) in coordinates whitened by the curvature at the mode, in float64."""
+    draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
+    found = modes.find_mode(problem) if mode is None else mode
+    here = problem.flatten(found.params).astype(np.float64)
+    root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
+    seed = seed_of(key)
+    start = np.random.default_rng(seed).standard_normal((chains, len(here)))
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(seed), chains)
+        run = jax.jit(jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None)), static_argnums=5)
+        whitened, divergent = jax.device_get(run(_tree.cast(problem, np.float64), here, root, keys, start, draws))
+    effective = _effective(whitened)
+    return Posterior(
+        "NUTS",
+        here + whitened @ root.T,
+        problem.parameter_names,
+        None,
+        None,
+        effective,
+        Verdict(
+            "trustworthy", (f"{chains} x {draws} draws, {effective:.0f} effective, {int(divergent)} divergent.",), {}
+        ),
+        {"num_draws": draws, "num_chains": chains, "divergent": int(np.sum(divergent))},
+    )
+
+
+def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_draws: int) -> tuple[Any, Any]:
+    import blackjax
+
+    def log_density(z: Any) -> Any:
+        return -problem.num_examples * problem.loss(problem.unflatten(centre + root @ z))
+
+    warm, sample = jax.random.split(key)
+    (state, parameters), _ = blackjax.window_adaptation(blackjax.nuts, log_density).run(warm, start, num_steps=WARM_UP)
+    kernel = blackjax.nuts(log_density, **parameters)
+
+    def step(state: Any, key: Any) -> Any:
+        state, info = kernel.step(key, state)
+        return state, (state.position, info.is_divergent)
+
+    _, (positions, divergent) = jax.lax.scan(step, state, jax.random.split(sample, num_draws))
+    return positions, jnp.sum(divergent)
+
+
+def _effective(draws: Array) -> float:
+    """Smallest effective sample size over parameters and their squares."""
+    import blackjax
+
+    both = np.concatenate([draws, (draws - draws.mean((0, 1))) ** 2], axis=-1)
+    return float(np.min(blackjax.diagnostics.effective_sample_size(both)))
