@@ -303,14 +303,13 @@ def test_table_recent_2_1(setting, sigma, ahead, average, ema, times):
 
 def test_thinning_recent_2_1():
     chain = theory.linear_chain(H, C, learning_rate=0.1, batch_size=4, momentum=0.9)
-    worst = [k * max(chain.iact(E2, thin=k), chain.iact(E2, quadratic=True, thin=k)) for k in (1, 10, 20)]
-    assert_allclose([k * chain.iact(E2, thin=k) for k in (1, 10, 20)], (4.26, 4.40, 10.16), atol=0.006), worst
+    assert_allclose([k * chain.iact(E2, thin=k) for k in (1, 10, 20)], (4.26, 4.40, 10.16), atol=0.006)
 
 
 def test_long_run_bound_recent_2_2():
     chain = theory.linear_chain(H, C, learning_rate=0.5, batch_size=4)
     assert_allclose(chain.long_run_covariance, sym(0.1044560, -0.1835527, 0.5826591), atol=6e-8)
-    assert_allclose(10_000 * chain.average(1500) * 1500 / 10_000, sym(0.10433, -0.18306, 0.58112), atol=6e-6)
+    assert_allclose(1500 * chain.average(1500), sym(0.10433, -0.18306, 0.58112), atol=6e-6)
 
 
 def test_iact_of_exact_posterior_recent_2_2():
@@ -340,10 +339,9 @@ def test_any_target_recent_2_3():
 
 
 def test_published_solution_is_inexact_recent_2_3():
-    target, noise = np.linalg.inv(H) / 50, C / 4
+    noise = C / 4
     sandwich = np.linalg.solve(H, np.linalg.solve(H, C).T) / 50
     published = (C @ np.linalg.inv(H) + np.linalg.inv(H) @ C) @ np.linalg.inv(noise + C / 50) / 50
-    del target
     # P is not symmetric: the published map needs a chain of its own
     F = np.eye(2) - published @ H
     chain = theory.LinearChain(F, published @ noise @ published.T, np.eye(2))
@@ -394,10 +392,10 @@ def test_momentum_pays_at_small_noise_recent_2_4(mu, times):
     )
     chain = theory.chain_from_noise(H, C / 400 + added, learning_rate=rate, momentum=mu)
     assert_allclose(chain.worst_iact(), times[0], rtol=3e-6)
-    vectors = [(np.cos(t), np.sin(t)) for t in np.linspace(0, np.pi, 2001)]
-    largest = max(chain.iact(v, quadratic=True) for v in vectors)
-    assert_allclose(largest, times[1], rtol=1e-5)  # the source's maximum runs over vectors a, ours over all forms
-    assert chain.worst_iact(quadratic=True) >= largest * (1 - 1e-6)
+    grid = [chain.iact((np.cos(t), np.sin(t)), quadratic=True) for t in np.linspace(0, np.pi, 61)]
+    assert_allclose(max(grid), times[1], rtol=3e-5)  # the printed maximum is one over 60 angles
+    fine = max(chain.iact((np.cos(t), np.sin(t)), quadratic=True) for t in np.linspace(0, np.pi, 4001))
+    assert_allclose(chain.worst_iact(quadratic=True), fine, rtol=1e-6)
 
 
 # --- recent.md section 2.6: shuffled epochs ---

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_continuous_lyapunov
 from scipy.optimize import brentq, minimize
+from scipy.sparse.linalg import LinearOperator, gmres
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
@@ -154,7 +155,7 @@ def preconditioner_for(
     r"""Preconditioner that gives SGD any wanted stationary covariance, exactly; it **contains** the learning rate.
 
     Equation: μ = 0: HΣ*Y + YΣ*H = HΣ*H + S, P = Y⁻¹ (unique, always stable). With momentum Y solves
-    M Y + Y Mᵀ = S + (1+μ²)/(1−μ²) HΣ*H, M = (1−μ) HΣ* + μ/(1−μ²) H Y⁻¹ HΣ*, by damped iteration.
+    M Y + Y Mᵀ = S + (1+μ²)/(1−μ²) HΣ*H, M = (1−μ) HΣ* + μ/(1−μ²) H Y⁻¹ HΣ*, by Newton steps.
 
     ===================  ======  ======  ================================================
     argument             symbol  shape   scale
@@ -184,18 +185,8 @@ def preconditioner_for(
     target = _checks.symmetric("target", target, len(noise), definite="positive")
     mu = _checks.momentum(momentum)
     drift, bend = hessian @ target, hessian @ target @ hessian
-    inverse = _symmetric_solution(drift, bend + noise)
-    if mu == 0:
-        return _inverse(inverse, 1.0)
-    inverse = _symmetric_solution((1 - mu) * drift, noise + (1 + mu**2) / (1 - mu**2) * bend)
-    for _ in range(500):
-        pull = (1 - mu) * drift + mu / (1 - mu**2) * hessian @ np.linalg.solve(inverse, drift)
-        step = _symmetric_solution(pull, noise + (1 + mu**2) / (1 - mu**2) * bend) - inverse
-        inverse = inverse + step / 2
-        if np.abs(step).max() <= 1e-14 * np.abs(inverse).max():
-            return _inverse(inverse, 1.0)
-    msg = f"target must be reachable with momentum {mu:g}, but the iteration for its preconditioner does not settle. Use a smaller momentum."
-    raise ValueError(msg)
+    start = _symmetric_solution((1 - mu) * drift, noise + (1 - mu) / (1 + mu) * bend)
+    return _inverse(start if mu == 0 else _newton(start, drift, hessian, noise, bend, mu), 1.0)
 
 
 def _shape(preconditioner: ArrayLike | None, size: int) -> Array:
@@ -227,6 +218,56 @@ def _noise_diagonal(noise: Array) -> Array:
 def _symmetric_solution(drift: Array, right: Array) -> Array:
     solution = solve_continuous_lyapunov(drift, right)
     return np.asarray((solution + solution.T) / 2)
+
+
+def _newton(inverse: Array, drift: Array, hessian: Array, noise: Array, bend: Array, mu: float) -> Array:
+    """Solve M Y + Y Mᵀ = S + aHΣ*H, M = (1−μ)D + b H Y⁻¹ D, D = HΣ*; the start is exact wherever Y⁻¹DY H = DH."""
+    a, b = _bends(mu, "discrete")
+    right = noise + a * bend
+    scale = np.abs(right).max()
+
+    def residual(y: Array) -> tuple[Array, Array]:
+        pull = (1 - mu) * drift + b * hessian @ np.linalg.solve(y, drift)
+        half = pull @ y
+        return half + half.T - right, pull
+
+    missing, pull = residual(inverse)
+    for _ in range(50):
+        if np.abs(missing).max() <= 1e-13 * scale:
+            return inverse
+        step = _newton_step(inverse, missing, pull, drift, hessian, b)
+        length = 1.0
+        while length > 1e-4:  # shorten until positive definite and nearer
+            trial = inverse + length * step
+            if np.linalg.eigvalsh(trial)[0] > 0:
+                after, pull_after = residual(trial)
+                if np.abs(after).max() < np.abs(missing).max():
+                    break
+            length /= 2
+        else:
+            break
+        inverse, missing, pull = trial, after, pull_after
+    if np.abs(missing).max() <= 1e-10 * scale:
+        return inverse
+    msg = f"target must be reachable with momentum {mu:g}, but no preconditioner was found for it. Use a smaller momentum."
+    raise ValueError(msg)
+
+
+def _newton_step(y: Array, missing: Array, pull: Array, drift: Array, hessian: Array, b: float) -> Array:
+    """Newton step by GMRES, preconditioned by the Lyapunov operator in which Y⁻¹ is frozen."""
+    size = len(y)
+    into = hessian @ np.linalg.inv(y)
+    across = np.linalg.solve(y, drift @ y)
+
+    def apply(flat: Array) -> Array:
+        change = flat.reshape(size, size)
+        half = pull @ change - b * into @ change @ across
+        return np.asarray(_symmetric_solution(pull, half + half.T).ravel())
+
+    operator: Any = LinearOperator((size**2, size**2), matvec=apply, dtype=np.float64)
+    flat, _ = gmres(operator, -_symmetric_solution(pull, missing).ravel(), rtol=1e-6, maxiter=5)
+    change = np.asarray(flat.reshape(size, size))
+    return np.asarray((change + change.T) / 2)
 
 
 def _bends(momentum: float, time: str) -> tuple[float, float]:
