@@ -26,7 +26,8 @@ from gradnoise.theory.stationary import (
     mode_covariance,
     stationary_covariance,
 )
-from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner, preconditioner_for
+from gradnoise.theory.targets import preconditioner_for
+from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
 
 __all__ = [
     "CorrectedLangevin",

@@ -209,6 +209,13 @@ def mode_gain(momentum: float, nesterov: bool) -> Array:
     return np.array([-(1 + momentum) if nesterov else -1.0, 1.0])
 
 
+def bends(momentum: float, time: str) -> tuple[float, float]:
+    """Coefficients (a, b) of (1−μ)(r_i+r_j) − a r_i r_j + b(r_i²+r_j²), the denominator of Φ_ij = s_ij/(…)."""
+    if time == "discrete":
+        return (1 + momentum**2) / (1 - momentum**2), momentum / (1 - momentum**2)
+    return (0.0, 0.0) if momentum == 0 else (1 / (1 - momentum), 0.5 / (1 - momentum))
+
+
 def require_stable(found: Modes, learning_rate: Any, momentum: float, nesterov: bool) -> None:
     """Raise ValueError naming the stability edge where the rates lie beyond it."""
     edge = rate_edge(momentum=momentum, nesterov=nesterov)

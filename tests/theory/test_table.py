@@ -1,0 +1,146 @@
+"""Every public formula has a test that can fail, a planted defect that it catches, a source, a symbol table and a doctest."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+from pathlib import Path
+
+import pytest
+
+from gradnoise import theory
+
+# formula -> (tests "file::function", a planted defect named in one of them)
+TABLE = {
+    "LinearChain": ("test_law::test_autocovariance test_agreement::test_worst_times_by_brute_force", "transposed"),
+    "LinearChain.autocovariance": ("test_law::test_autocovariance test_golden::test_table_recent_2_1", "one lag short"),
+    "LinearChain.average": (
+        "test_law::test_averages_and_ema test_identity::test_averages_limits",
+        "leading term alone",
+    ),
+    "LinearChain.covariance": (
+        "test_law::test_preconditioned_with_injected_noise test_golden::test_table_2_1",
+        "noise x 1.05",
+    ),
+    "LinearChain.effective_sample_size": ("test_law::test_integrated_autocorrelation_times", "sample size for time"),
+    "LinearChain.ema": ("test_law::test_averages_and_ema test_golden::test_table_recent_2_1", "factor 1 - decay alone"),
+    "LinearChain.iact": (
+        "test_law::test_integrated_autocorrelation_times test_identity::test_times_are_sums_of_autocorrelations",
+        "one-sided sum",
+    ),
+    "LinearChain.long_run_covariance": (
+        "test_golden::test_long_run_bound_recent_2_2 test_law::test_averages_and_ema",
+        "leading term alone",
+    ),
+    "LinearChain.relaxation_time": ("test_agreement::test_relaxation_times", "momentum"),
+    "LinearChain.spectral_radius": (
+        "test_agreement::test_edges_by_bisection test_golden::test_table_2_1",
+        "preconditioner forgotten",
+    ),
+    "LinearChain.state_covariance": ("test_identity::test_velocity_block test_agreement::test_stein", "F transposed"),
+    "LinearChain.worst_iact": ("test_agreement::test_worst_times_by_brute_force", "best coordinate"),
+    "batch_noise": (
+        "test_agreement::test_batch_noise_by_enumeration test_law::test_without_replacement",
+        "N for N - 1",
+    ),
+    "chain_from_noise": (
+        "test_agreement::test_discrete_law_and_mode_covariance test_law::test_langevin_correction",
+        "noise x 1.05",
+    ),
+    "continuous_covariance": ("test_agreement::test_continuous_covariance", "eq. (25) as printed"),
+    "corrected_langevin_tuning": ("test_law::test_corrected_langevin_tuning", "minibatch noise not subtracted"),
+    "epoch_average_covariance": (
+        "test_law::test_epoch_average_and_fixed_order test_golden::test_shuffled_equals_enumeration",
+        "independent batches",
+    ),
+    "fixed_order_covariance": ("test_law::test_epoch_average_and_fixed_order", "new order each epoch"),
+    "gaussian_kl": ("test_agreement::test_gaussian_kl_by_quadrature", "factor 1/2 missing"),
+    "iterate_average_covariance": ("test_law::test_averages_and_ema test_golden::test_g3_averages", "no averaging"),
+    "langevin_correction": ("test_law::test_langevin_correction", "no correction"),
+    "langevin_covariance": (
+        "test_law::test_langevin test_law::test_langevin_shuffled_and_preconditioned",
+        "the paper's minibatch term",
+    ),
+    "linear_chain": ("test_law::test_preconditioned_with_injected_noise", "injected noise through P"),
+    "mean_field_covariance": ("test_agreement::test_mean_field_covariance_is_the_best_diagonal", "marginal variances"),
+    "mode_covariance": ("test_agreement::test_discrete_law_and_mode_covariance", "injected noise forgotten"),
+    "noise_factor": ("test_agreement::test_batch_noise_by_enumeration", "with replacement"),
+    "noise_scale": ("test_agreement::test_noise_scale_by_enumeration", "momentum forgotten"),
+    "optimal_learning_rate": ("test_agreement::test_optimal_learning_rate_by_search", "continuous time"),
+    "optimal_preconditioner": (
+        "test_law::test_optimal_preconditioner test_agreement::test_best_diagonal_by_search",
+        "missing factor 2",
+    ),
+    "power_sums": ("test_agreement::test_power_sums", "weights from zero"),
+    "preconditioner_for": ("test_law::test_preconditioner_for", "HΣ*H dropped"),
+    "rate_edge": ("test_agreement::test_edges_by_bisection", "SGD's edge"),
+    "relaxation_times": ("test_agreement::test_relaxation_times", "continuous time"),
+    "shuffled_covariance": (
+        "test_law::test_shuffled test_golden::test_shuffled_equals_enumeration",
+        "remainder of N/B ignored",
+    ),
+    "shuffled_weights": ("test_law::test_shuffled test_golden::test_shuffled_design_5", "independent batches"),
+    "stability_edge": ("test_agreement::test_edges_by_bisection", "missing factor 2"),
+    "stability_fraction": ("test_agreement::test_edges_by_bisection", "inverse"),
+    "stationary_covariance": (
+        "test_law::test_sgd test_law::test_heavy_ball test_law::test_nesterov",
+        "weighted-mean momentum",
+    ),
+    "stein": ("test_agreement::test_stein", "F transposed"),
+}
+RECORDS = {"CorrectedLangevin", "NotLinear"}  # hold results, compute nothing
+
+
+def public_formulas():
+    names = [name for name in theory.__all__ if name not in RECORDS]
+    chain = [f"LinearChain.{n}" for n in vars(theory.LinearChain) if not n.startswith("_")]
+    fields = {f"LinearChain.{n}" for n in ("transition", "noise", "readout")}
+    return sorted({*names, *chain} - fields)
+
+
+def source_of(test):
+    file, function = test.split("::")
+    path = Path(__file__).with_name(f"{file}.py")
+    text = path.read_text()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return ast.get_source_segment(text, node)
+    pytest.fail(f"{test} does not exist")
+
+
+def test_every_public_formula_has_a_row():
+    assert sorted(TABLE) == public_formulas()
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_row(name):
+    tests, defect = TABLE[name]
+    sources = [source_of(test) for test in tests.split()]
+    called = name.rpartition(".")[2]
+    if called not in ("LinearChain", "state_covariance"):  # reached through linear_chain and .covariance
+        assert any(called in source for source in sources), f"no test of {name} calls it"
+    planted = [s for s in sources if f'"{defect}"' in s and ("planted_defects(" in s or "assert_fails(" in s)]
+    assert planted, f"no test of {name} plants {defect!r}"
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(TABLE) if "." not in n])
+def test_docstring(name):
+    text = inspect.getdoc(getattr(theory, name)) or ""
+    assert "Reference: " in text, f"{name} names no source"
+    table = [line for line in text.splitlines() if line.startswith("====")]
+    assert len(table) == 3, f"{name} has no symbol table"
+    header = text.splitlines()[text.splitlines().index(table[0]) + 1].split()
+    assert header[1:] == ["symbol", "shape", "scale"], f"the symbol table of {name} has the header {header}"
+    assert doctest.DocTestParser().get_examples(text), f"{name} has no doctest"
+    if name != "LinearChain":
+        for section in ("Equation", "Assumptions: ", "Limit: "):
+            assert section in text, f"{name} has no {section!r}"
+
+
+def test_symbol_tables_name_every_array_argument():
+    for name in (n for n in theory.__all__ if inspect.isfunction(getattr(theory, n))):
+        function = getattr(theory, name)
+        plain = {"time", "sampling", "nesterov"}  # words and switches, explained in the text
+        for argument in set(inspect.signature(function).parameters) - plain:
+            assert argument in inspect.getdoc(function).split("===", 2)[2], f"{name} does not explain {argument}"
