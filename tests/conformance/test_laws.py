@@ -1,0 +1,101 @@
+"""One law test for all: every process follows its own LinearChain on a quadratic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import optax
+import pytest
+import table
+
+import gradnoise as gn
+from gradnoise.testing import assert_covariance, assert_fails
+
+CHAINS, SNAPSHOTS = 4096, 16
+
+
+def sample(process: Any, relaxation: float, oracle_steps: int = 0) -> np.ndarray:
+    every = max(1, math.ceil(2 * relaxation))
+    burn_in = math.ceil(12 * relaxation)
+    run = gn.simulate(
+        table.problem(),
+        process,
+        num_steps=burn_in + SNAPSHOTS * every,
+        num_chains=CHAINS,
+        key=20,
+        burn_in=burn_in,
+        record=gn.record.draws(every=every),
+        progress=False,
+    )
+    return np.asarray(run.draws, np.float64)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("name", table.LINEAR_PROCESSES)
+def test_every_process_follows_its_linear_chain(name: str) -> None:
+    process = table.LINEAR_PROCESSES[name]()
+    chain = process.linear(table.HESSIAN, table.COVARIANCE, table.N)
+    draws = sample(process, chain.relaxation_time)
+    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.05}
+    assert_covariance(draws, chain.covariance, **check)
+    assert_fails(lambda: assert_covariance(draws, 1.05 * chain.covariance, **check), defect="noise 5 % too large")
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_noise_does_not_commute_with_curvature_and_continuous_time_fails(momentum: float) -> None:
+    rate = 0.5 / np.linalg.eigvalsh(table.HESSIAN)[-1]
+    h, c = table.HESSIAN, table.COVARIANCE
+    assert np.abs(h @ c - c @ h).max() > 0.1
+    rule = table.sgd(learning_rate=rate, **({"momentum": momentum} if momentum else {}))
+    process = gn.processes.compose(gn.oracles.minibatch(4), rule)
+    settings = {"learning_rate": rate, "batch_size": 4, "momentum": momentum}
+    draws = sample(process, process.linear(h, c, table.N).relaxation_time)
+    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.05}
+    assert_covariance(draws, gn.theory.stationary_covariance(h, c, **settings), **check)
+    continuous = gn.theory.stationary_covariance(h, c, time="continuous", **settings)
+    assert_fails(lambda: assert_covariance(draws, continuous, **check), defect="continuous time")
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("x", [0.05, 1.0, 5.0])
+@pytest.mark.parametrize("position", ["end", 3])
+def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -> None:
+    """x = ηλN/B along the softest direction; independent noise would be off by up to a factor of hundreds."""
+    h, c = table.HESSIAN, table.COVARIANCE
+    size = 4 if x < 5 else 1  # x = 5 needs many steps an epoch, or the stiff direction is unstable
+    per_epoch = table.N // size
+    rate = x / (np.linalg.eigvalsh(h)[0] * per_epoch)
+    settings = {"learning_rate": rate, "batch_size": size, "num_examples": table.N}
+    predicted = gn.theory.stationary_covariance(h, c, sampling="shuffled", position=position, **settings)
+    epochs_apart = math.ceil(2 / x)
+    epochs = SNAPSHOTS * epochs_apart
+    offset = 0 if position == "end" else int(position)
+    burn_in = math.ceil(12 / x) * per_epoch + offset
+    run = gn.simulate(
+        table.problem(),
+        gn.oracles.minibatch(size, "shuffled"),
+        gn.rule(optax.sgd, learning_rate=rate),
+        num_steps=burn_in + epochs * per_epoch,
+        num_chains=CHAINS,
+        key=4,
+        burn_in=burn_in,
+        record=gn.record.draws(every=epochs_apart * per_epoch),
+        progress=False,
+    )
+    draws = np.asarray(run.draws, np.float64)
+    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.05}
+    assert_covariance(draws, predicted, **check)
+    assert_fails(lambda: assert_covariance(draws, 1.05 * predicted, **check), defect="noise 5 % too large")
+    independent = gn.theory.stationary_covariance(h, c, sampling="without_replacement", **settings)
+    assert_fails(lambda: assert_covariance(draws, independent, **check), defect="independent batches")
+
+
+@pytest.mark.parametrize("name", table.NOT_LINEAR)
+def test_processes_without_a_linear_law_say_why(name: str) -> None:
+    make, reason = table.NOT_LINEAR[name]
+    law = make().linear(table.HESSIAN, table.COVARIANCE, table.N)
+    assert not law
+    assert reason in law.reason
