@@ -71,7 +71,7 @@ def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -
     settings = {"learning_rate": rate, "batch_size": size, "num_examples": table.N}
     predicted = gn.theory.stationary_covariance(h, c, sampling="shuffled", position=position, **settings)
     epochs_apart = math.ceil(2 / x)
-    epochs = SNAPSHOTS * epochs_apart
+    epochs = 24 * epochs_apart
     offset = 0 if position == "end" else int(position)
     burn_in = math.ceil(12 / x) * per_epoch + offset
     run = gn.simulate(
