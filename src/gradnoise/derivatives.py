@@ -7,7 +7,6 @@ problem of the same functions and shapes compiles nothing. Data stay as they are
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,8 +15,9 @@ import numpy as np
 from jax import lax
 
 from gradnoise import _checks, _tree
-from gradnoise._types import Array, ArrayLike, Pytree
+from gradnoise._types import AnyArray, Array, ArrayLike, Pytree
 
+DENSE = 1000  # up to this many parameters Hessians and covariances are formed and factored
 _BLOCK_NUMBERS = 1 << 17  # example gradients of a block: 1 MB, so that they stay in the cache
 _LEAST_ROWS = 256  # below, adding up D x D matrices costs more than the products in them
 _MOST_NUMBERS = 1 << 23  # 64 MB
@@ -35,15 +35,31 @@ class Differentiable(Protocol):
     def num_examples(self) -> int: ...
     @property
     def num_params(self) -> int: ...
+    def flatten(self, params: Pytree) -> AnyArray: ...
     def example_loss(self, params: Pytree, example: Pytree) -> Any: ...
 
 
 class Averages(NamedTuple):
-    """Averages over draws θ of a law: of ∇L (D,), of ∇²L (D, D) and, where asked for, of C(θ) (D, D)."""
+    """Averages over draws θ of a law: of ∇L (D,), of ∇²L (D, D) and of C(θ) (D, D)."""
 
     gradient: Array
     hessian: Array
-    gradient_covariance: Array | None
+    gradient_covariance: Array
+
+
+def as_vector(name: str, problem: Differentiable, params: Any) -> Array:
+    """Return params, a vector (D,) or a record that has one (`Mode.vector`) as a finite float64 vector."""
+    params = getattr(params, "vector", params)
+    array = np.asarray(params) if isinstance(params, (list, tuple)) else params
+    flat = array if np.ndim(array) == 1 else problem.flatten(params)
+    return _checks.vector(name, flat, problem.num_params)
+
+
+def check_dense(problem: Differentiable) -> None:
+    """Raise where D x D matrices would be too large."""
+    if problem.num_params > DENSE:
+        msg = f"problem must have at most {DENSE} parameters for dense matrices (D, D), got {problem.num_params}."
+        raise ValueError(msg)
 
 
 def loss(problem: Differentiable, vector: ArrayLike) -> float:
@@ -98,9 +114,15 @@ def gradient_moments(problem: Differentiable, vector: ArrayLike) -> tuple[Array,
     return mean, covariance
 
 
-def averages(problem: Differentiable, vectors: ArrayLike, *, covariance: bool = True) -> Averages:
-    """Return ∇L, ∇²L and C(θ) averaged over M vectors (M, D); without C if `covariance` is False."""
-    return Averages(*_call(partial(_averages, covariance=covariance), problem, vectors, ndim=2))
+def average_curvature(problem: Differentiable, vectors: ArrayLike) -> tuple[Array, Array]:
+    """Return ∇L (D,) and ∇²L (D, D) averaged over M vectors (M, D)."""
+    slope, curvature = _call(_average_curvature, problem, vectors, ndim=2)
+    return slope, curvature
+
+
+def averages(problem: Differentiable, vectors: ArrayLike) -> Averages:
+    """Return ∇L, ∇²L and C(θ), each the value at one θ, averaged over M vectors (M, D)."""
+    return Averages(*_call(_averages, problem, vectors, ndim=2))
 
 
 def _call(function: Callable[..., Any], problem: Differentiable, vector: ArrayLike, *more: Array, ndim: int = 1) -> Any:
@@ -223,14 +245,22 @@ def _moments_about(problem: Any, vector: Any, centre: Any) -> Any:
     return centre, _mean(problem, _rows(problem.num_examples, problem.num_params), term)
 
 
-@partial(jax.jit, static_argnames="covariance")
-def _averages(problem: Any, vectors: Any, *, covariance: bool) -> Any:
-    def add(sums: Any, vector: Any) -> Any:
-        slope, curvature = _gradient_and_hessian(problem, vector)
-        noise = _moments_about(problem, vector, slope)[1] if covariance else None
-        return jax.tree.map(jnp.add, sums, (slope, curvature, noise)), None
-
-    size = problem.num_params
-    square = jnp.zeros((size, size))
-    sums, _ = lax.scan(add, (jnp.zeros(size), square, square if covariance else None), vectors)
+def _average(term: Callable[[Any], Any], vectors: Any) -> Any:
+    """Return the mean of `term` over the vectors, one at a time."""
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(term, vectors[0]))
+    sums = lax.scan(lambda total, vector: (jax.tree.map(jnp.add, total, term(vector)), None), zero, vectors)[0]
     return jax.tree.map(lambda leaf: leaf / len(vectors), sums)
+
+
+@jax.jit
+def _average_curvature(problem: Any, vectors: Any) -> Any:
+    return _average(lambda vector: _gradient_and_hessian(problem, vector), vectors)
+
+
+@jax.jit
+def _averages(problem: Any, vectors: Any) -> Any:
+    def term(vector: Any) -> Any:
+        slope, curvature = _gradient_and_hessian(problem, vector)
+        return slope, curvature, _moments_about(problem, vector, slope)[1]
+
+    return _average(term, vectors)

@@ -16,7 +16,6 @@ from gradnoise import _checks, derivatives
 from gradnoise._types import Array, Pytree
 from gradnoise.problem import Problem
 
-DENSE = 1000  # up to this many parameters the Hessian is formed and factored
 _FLAT = 1e-11  # eigenvalues of the Hessian scaled to unit diagonal below this are zero up to rounding
 _PROBED = 4  # softest directions along which the loss must rise
 
@@ -107,24 +106,14 @@ def find_mode(
     """
     tolerance = _checks.positive("gradient_tolerance", gradient_tolerance)
     limit = _checks.integer("max_iterations", max_iterations)
-    start = as_vector("init", problem, problem.init if init is None else init)
+    start = derivatives.as_vector("init", problem, problem.init if init is None else init)
     value, slope = derivatives.loss_and_gradient(problem, start)
     if not (math.isfinite(value) and np.isfinite(slope).all()):
         msg = f"init must have a finite loss and gradient, got loss {value:g}. Start elsewhere, or rescale the inputs."
         raise ValueError(msg)
-    search = _Dense(problem) if problem.num_params <= DENSE else _Krylov(problem)
+    search = _Dense(problem) if problem.num_params <= derivatives.DENSE else _Krylov(problem)
     vector, steps = _minimise(problem, search, start, tolerance, limit) if slope.any() else (start, 0)
     return _certified(problem, search, vector, steps, tolerance)
-
-
-def as_vector(name: str, problem: Problem, params: Any) -> Array:
-    """Return a `Mode`, params or a vector (D,) as a finite float64 vector."""
-    if isinstance(params, Mode):
-        return params.vector
-    if np.ndim(params) == 1 and not isinstance(params, (list, tuple)):
-        return _checks.vector(name, params, problem.num_params)
-    flat = np.asarray(problem.flatten(params), np.float64)
-    return _checks.vector(name, flat, problem.num_params)
 
 
 class _Soft(NamedTuple):
@@ -154,8 +143,9 @@ class _Dense:
     def options(self) -> dict[str, Any]:
         return {"hess": lambda v: self.curvature(v)[1]}
 
-    def newton(self, vector: Array) -> tuple[Array, Array]:
+    def newton(self, vector: Array, accuracy: float = 0.0) -> tuple[Array, Array]:
         """Return ∇L and the Newton step -H⁻¹∇L (of least norm where H is singular)."""
+        del accuracy  # exact
         slope, hessian = self.curvature(vector)
         unit = _unit(hessian)
         scaled = hessian / np.outer(unit, unit)
@@ -193,9 +183,9 @@ class _Krylov:
     def options(self) -> dict[str, Any]:
         return {"hessp": lambda v, p: derivatives.hessian_product(self.problem, v, p)}
 
-    def newton(self, vector: Array) -> tuple[Array, Array]:
+    def newton(self, vector: Array, accuracy: float = 1e-10) -> tuple[Array, Array]:
         slope = derivatives.gradient(self.problem, vector)
-        return slope, -scipy.sparse.linalg.minres(self.product(vector), slope, rtol=1e-10)[0]
+        return slope, -scipy.sparse.linalg.minres(self.product(vector), slope, rtol=accuracy)[0]
 
     def softest(self, vector: Array) -> tuple[float, _Soft]:
         product, start = self.product(vector), np.random.default_rng(0).normal(size=vector.size)
@@ -227,7 +217,7 @@ def _minimise(problem: Problem, search: _Search, start: Array, tolerance: float,
         return (value, slope) if math.isfinite(value) else (math.inf, np.zeros_like(slope))
 
     def stop(intermediate_result: Any) -> None:
-        gain = _decrement(search, intermediate_result.x)
+        gain = _decrement(search, intermediate_result.x, accuracy=1e-2)
         if problem.num_examples * gain <= tolerance**2 or gain <= 1e-15 * abs(intermediate_result.fun):
             raise StopIteration
 
@@ -250,9 +240,9 @@ def _minimise(problem: Problem, search: _Search, start: Array, tolerance: float,
     return vector, int(found.nit)
 
 
-def _decrement(search: _Search, vector: Array) -> float:
+def _decrement(search: _Search, vector: Array, accuracy: float = 1e-10) -> float:
     """Return |∇LᵀH⁻¹∇L|, twice the loss to be gained; infinity where it is not a number."""
-    slope, step = search.newton(vector)
+    slope, step = search.newton(vector, accuracy)
     value = abs(float(slope @ step))
     return value if math.isfinite(value) else math.inf
 
