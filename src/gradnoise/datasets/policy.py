@@ -79,7 +79,7 @@ def target_of(what: str, column: Column, model: str | None) -> Target:
 
 def _classes(what: str, column: Column, model: str, values: AnyArray, counts: AnyArray) -> Target:
     if model == "logistic" and len(values) != 2:
-        msg = f"target {column.name!r} of {what} must have exactly two classes for model='logistic', got {len(values)}. Use model='softmax', or choose two."
+        msg = f"target {column.name!r} of {what} must have exactly two classes for model='logistic', got {len(values)}. More classes: model='softmax'; numbers: model='linear'."
         raise ValueError(msg)
     if model == "softmax" and column.kind == "number" and (values != np.floor(values)).any():
         bad = values[values != np.floor(values)][0]
@@ -121,7 +121,7 @@ def features_of(what: str, columns: list[Column], encode: str) -> tuple[Array, t
     encoded: list[tuple[str, Array]] = []
     notes, constant = [], []
     for column in columns:
-        if len(set(column.values)) == 1:
+        if (column.values == column.values[0]).all():
             constant.append(column.name)
         elif column.kind == "text":
             levels = sorted(set(column.values))
@@ -130,7 +130,8 @@ def features_of(what: str, columns: list[Column], encode: str) -> tuple[Array, t
         else:
             encoded.append((column.name, finite(what, column._replace(values=column.values.astype(np.float64)))))
     if constant:
-        notes.append(f"Dropped constant features: {', '.join(map(repr, constant))}.")
+        more = f" and {len(constant) - 10} more" if len(constant) > 10 else ""
+        notes.append(f"Dropped constant features: {', '.join(map(repr, constant[:10]))}{more}.")
     if not encoded:
         msg = f"{what} has no feature that varies" + (
             f": {', '.join(map(repr, constant[:5]))} are constant." if constant else "."
