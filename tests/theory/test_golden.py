@@ -433,7 +433,10 @@ def test_shuffled_design_5():
     """x = .05, .3, 1, 5 with n = 50 steps an epoch: formula column of design.md section 5."""
     rates = np.array([0.05, 0.3, 1, 5]) / 50
     found = theory.shuffled_weights(rates, num_examples=50, batch_size=1)
+    heavy = theory.shuffled_weights(rates, num_examples=50, batch_size=1, momentum=0.6)
+    assert_allclose(heavy, heavy.T, rtol=1e-13)
     independent = theory.mode_covariance(rates, np.ones((4, 4)))
+    assert_allclose(found, found.T, rtol=1e-13)
     assert_allclose(np.diag(found / independent), (0.0168, 0.0951, 0.2717, 0.7057), atol=6e-5)
 
 

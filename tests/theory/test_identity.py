@@ -94,11 +94,9 @@ def test_long_epochs_forget_that_they_are_shuffled():
 
 
 def test_shuffled_epochs_of_many_steps_and_soft_directions_lose_no_digits():
-    """x from 1e-5 to 1e3 with 10⁵ steps an epoch; checked against sums in exact rational arithmetic via expm1."""
+    """x from 1e-5 to 1e3 with 10⁵ steps an epoch, against the plain sum in extended precision."""
     rates, n = np.array([1e-10, 1e-7, 1e-4, 1e-2]), 100_000
     found = np.diag(theory.shuffled_weights(rates, num_examples=n, batch_size=1, position="end"))
-    q, qn = 1 - rates, np.exp(n * np.log1p(-rates))
-    # K_n/(n−1)⁻¹ = n Σ q²ʲ − (Σ qʲ)² in long double
     j = np.arange(n, dtype=np.longdouble)
     direct = []
     for value in rates:
@@ -107,7 +105,6 @@ def test_shuffled_epochs_of_many_steps_and_soft_directions_lose_no_digits():
     expected = np.array(direct, dtype=float) / -np.expm1(2 * n * np.log1p(-rates))
     assert_allclose(found, expected, rtol=2e-5)
     assert_allclose(found[1:], expected[1:], rtol=1e-8)
-    del q, qn
 
 
 def test_langevin_tends_to_the_posterior():
@@ -302,7 +299,6 @@ def test_ill_conditioned_problem_keeps_its_digits():
 
 # --- scale: the exponents of loss and parameter in every docstring ---
 
-SHAPES = {"H": H, "C": C, "P": P, "W": W}
 # argument -> (value, power of the loss, power of the parameter); None: no scale
 MATRICES = {
     "hessian": (H, 1, -2),
@@ -419,3 +415,63 @@ def test_any_linear_change_of_parameters(law):
     moved = theory.stationary_covariance(K.T @ H @ K, K.T @ C @ K, preconditioner=J @ P @ J.T, **setting)
     assert_allclose(moved, J @ plain @ J.T, rtol=1e-10)
     assert_fails(assert_allclose, moved, J.T @ plain @ J, rtol=1e-10, defect="transposed change of parameters")
+
+
+# --- orderings that hold, and one that does not ---
+
+
+def random_pair(rng, size=4):
+    A, B = rng.normal(size=(2, size, 2 * size))
+    return A @ A.T / size, B @ B.T / size
+
+
+def test_diagonal_optimum_is_below_the_closed_form_and_that_below_its_bound():
+    """On 60 random pairs; the paper's corollary 3 minimises only the bound −½ log|corr C|, and a scalar can beat it."""
+    rng, gaps, scalar_wins = np.random.default_rng(0), [], 0
+    for _ in range(60):
+        A, B = random_pair(rng)
+        scale = {"num_examples": 1000, "batch_size": 10, "time": "continuous"}
+        posterior = np.linalg.inv(A) / 1000
+        best, closed, scalar = (
+            theory.gaussian_kl(
+                theory.stationary_covariance(
+                    A,
+                    B,
+                    learning_rate=1,
+                    batch_size=10,
+                    time="continuous",
+                    preconditioner=theory.optimal_preconditioner(A, B, kind=kind, **scale),
+                ),
+                (posterior + posterior.T) / 2,
+            )
+            for kind in ("diagonal", "diagonal_closed", "scalar")
+        )
+        scale_free = np.sqrt(np.diag(B))
+        bound = -np.linalg.slogdet(B / np.outer(scale_free, scale_free))[1] / 2
+        assert best <= min(closed, scalar) + 1e-9
+        assert closed <= bound + 1e-9
+        gaps.append(closed - best)
+        scalar_wins += scalar < closed
+    assert max(gaps) > 0.1
+    assert scalar_wins > 0
+
+
+def test_full_preconditioner_is_stable_at_full_batch_where_the_continuous_one_is_not():
+    best, small = (
+        theory.optimal_preconditioner(H, C, num_examples=10, batch_size=10, time=t) for t in ("discrete", "continuous")
+    )
+    law = theory.stationary_covariance(H, C, learning_rate=1, batch_size=10, preconditioner=best)
+    assert_allclose(law, np.linalg.inv(H) / 10, rtol=1e-12)
+    assert np.linalg.eigvals(np.linalg.solve(C, H)).real.max() > 1
+    with pytest.raises(ValueError, match="stability edge"):
+        theory.stationary_covariance(H, C, learning_rate=1, batch_size=10, preconditioner=small)
+
+
+def test_no_linear_method_beats_the_long_run_bound():
+    """V ⪰ H⁻¹SH⁻¹ with equality for every P and μ; injected noise only adds."""
+    bound = np.linalg.solve(H, np.linalg.solve(H, C).T) / 10
+    for law in ({}, {"momentum": 0.7}, {"momentum": 0.7, "nesterov": True}):
+        setting = {"learning_rate": 0.6, "batch_size": 10, "preconditioner": P, **law}
+        assert_allclose(theory.linear_chain(H, C, **setting).long_run_covariance, bound, rtol=1e-11)
+        more = theory.linear_chain(H, C, injected=0.01 * W, **setting).long_run_covariance - bound
+        assert np.linalg.eigvalsh(more)[0] > 0

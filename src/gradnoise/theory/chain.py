@@ -79,7 +79,7 @@ def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
     Assumptions: none; leading axes are independent matrices.
     Limit: F = I gives I, T·I and T(T+1)/2·I, where the closed form (I − Fᵀ)(I − F)⁻¹ divides by zero.
 
-    Reference: derived here; the sums are those of recent.md §2.1 (K_T) without its inverses.
+    Reference: derived here; U_T Z replaces F(I−F^T)(I−F)⁻² Z, which is the same without the cancellation.
 
     >>> power, once, twice = power_sums([[0.5, 0.0], [0.0, 1.0]], 3)
     >>> np.diag(power), np.diag(once), np.diag(twice)
@@ -115,7 +115,8 @@ class LinearChain:
 
     Quantities of a chain whose spectral radius is 1 or more raise ValueError.
 
-    Reference: recent.md §2.1.
+    Reference: textbook moments of a vector autoregression, e.g. Lütkepohl (2005), New Introduction to Multiple Time Series
+    Analysis, §2.1; for SGD Wang, Ding, Huggins (2026), arXiv 2606.00293. The quadratic time is derived here.
 
     >>> chain = LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], [[1.0, 0.0], [0.0, 1.0]])
     >>> chain.covariance

@@ -48,8 +48,9 @@ def langevin_covariance(
     Assumptions: quadratic loss, constant noise. Stable below ε = 4/(N λ_max(PH)).
     Limit: ε → 0 gives the posterior (N H)⁻¹; every ε > 0 is too wide.
 
-    Reference: Mandt, Hoffman, Blei (2017), §5.1, whose minibatch term (εN/2S)C is too small by N/2: mandt2017.md §2.10.
-    Shuffled: recent.md §2.6.
+    Reference: Mandt, Hoffman, Blei (2017), §5.1, whose minibatch term (εN/2S)C is too small by N/2: it must read
+    (N/2)(HΣ + ΣH) = I + (εN²/4B) C. Discrete time and shuffled epochs are derived here; that shuffling reduces the bias is
+    shown by Shaw and Whalley (2025), arXiv 2501.16055.
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]]
     >>> langevin_covariance(H, C, step_size=0.004, num_examples=50, batch_size=4).round(7)
@@ -117,7 +118,7 @@ def langevin_correction(
     factor that is still admissible.
     Limit: at equality E = 0: constant SGD with the full preconditioner.
 
-    Reference: recent.md §2.4.
+    Reference: derived here: put Σ = (N H)⁻¹ into the equation of `stationary_covariance`; every term becomes P or P·P.
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]]
     >>> langevin_correction(H, C, preconditioner=[[0.1, 0.0], [0.0, 0.2]], num_examples=50, batch_size=4).round(6)
@@ -191,7 +192,7 @@ def corrected_langevin_tuning(
     Assumptions: quadratic loss, constant noise. η_max is 2, not a usable rate, only where C = 0.
     Limit: fraction = 1 injects nothing along the direction of largest noise; if C ∝ A it is constant SGD.
 
-    Reference: recent.md §2.4 at P = ηA⁻¹, μ = 0; design.md §5.
+    Reference: derived here: `langevin_correction` at P = ηA⁻¹ without momentum, where I − PA = (1−η)I.
 
     >>> tuned = corrected_langevin_tuning([[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]], num_examples=50, batch_size=4)
     >>> round(tuned.eta_max, 6), round(tuned.eta, 6), tuned.injected_covariance.round(7)

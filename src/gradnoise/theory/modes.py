@@ -22,7 +22,7 @@ class Modes:
     rates     r       (D,)    dimensionless: learning rate times curvature
     ========  ======  ======  ==================================================
 
-    P contains the learning rate. Noise of covariance S on the gradient becomes BᵀSB; noise W on θ becomes B⁻¹WB⁻ᵀ.
+    P contains the learning rate. Noise of covariance S on the gradient becomes BᵀSB; noise W on θ would become B⁻¹WB⁻ᵀ.
     """
 
     basis: Array
@@ -31,11 +31,6 @@ class Modes:
     def gradient_noise(self, noise: Array) -> Array:
         """BᵀSB."""
         return np.asarray(self.basis.T @ noise @ self.basis)
-
-    def injected_noise(self, injected: Array) -> Array:
-        """B⁻¹WB⁻ᵀ."""
-        half = np.linalg.solve(self.basis, injected)
-        return np.asarray(np.linalg.solve(self.basis, half.T).T)
 
     def covariance(self, modal: Array) -> Array:
         """BΦBᵀ, symmetrised."""
@@ -78,7 +73,7 @@ def rate_edge(*, momentum: float = 0.0, nesterov: bool = False) -> float:
     Assumptions: quadratic loss; mean stability (with constant noise the second moment has the same edge).
     Limit: μ = 0 gives 2 for both. Nesterov's edge is below SGD's for every μ > 0.
 
-    Reference: discrete_noise.md §2.3.
+    Reference: the Schur–Cohn conditions of the companion matrices; Polyak (1964) for heavy ball; Nesterov derived here.
 
     >>> rate_edge(), rate_edge(momentum=0.5), rate_edge(momentum=0.5, nesterov=True)
     (2.0, 3.0, 1.5)
@@ -107,7 +102,7 @@ def stability_edge(
     diverges earlier.
     Limit: P = I, μ = 0 gives 2/λ_max.
 
-    Reference: Mandt, Hoffman, Blei (2017), after eq. (15), exact form; discrete_noise.md §2.3.
+    Reference: Mandt, Hoffman, Blei (2017), after eq. (15); momentum as in `rate_edge`.
 
     >>> stability_edge([[2.0, 0.0], [0.0, 0.5]]), stability_edge([[2.0, 0.0], [0.0, 0.5]], momentum=0.9)
     (1.0, 1.9)
@@ -145,7 +140,7 @@ def stability_fraction(
     Assumptions: quadratic loss, constant noise.
     Limit: continuous time is too small by 1/(1 − fraction) along the stiffest direction (SGD, commuting H and C).
 
-    Reference: discrete_noise.md §2.3, §2.4.
+    Reference: Liu, Ziyin, Ueda (2021), Noise and fluctuation of finite learning rate SGD, for the distortion near 1.
 
     >>> stability_fraction([[2.0, 0.0], [0.0, 0.5]], learning_rate=0.25)
     0.25
@@ -218,6 +213,9 @@ def bends(momentum: float, time: str) -> tuple[float, float]:
 
 def require_stable(found: Modes, learning_rate: Any, momentum: float, nesterov: bool) -> None:
     """Raise ValueError naming the stability edge where the rates lie beyond it."""
+    if found.rates[0] <= 0:
+        msg = f"hessian must be positive definite beyond rounding, but its smallest eigenvalue (times the learning rate) is {found.rates[0]:.3g}."
+        raise ValueError(msg)
     edge = rate_edge(momentum=momentum, nesterov=nesterov)
     if found.rates[-1] >= edge:
         rate = float(learning_rate)

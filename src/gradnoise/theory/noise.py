@@ -33,8 +33,8 @@ def batch_noise(
     `stationary_covariance(sampling="shuffled")` has their law.
     Limit: B = N without replacement gives 0; N → ∞ makes the two samplings equal.
 
-    Reference: Mandt, Hoffman, Blei (2017), eq. (6), which leaves the sampling open; finite-population factor as in
-    discrete_noise.md §1.
+    Reference: Mandt, Hoffman, Blei (2017), eq. (6), which leaves the sampling open; the finite-population factor is
+    Cochran (1977), Sampling Techniques, chapter 2.
 
     >>> batch_noise([[1.0, -0.2], [-0.2, 0.4]], batch_size=4)
     array([[ 0.25, -0.05],
@@ -64,7 +64,7 @@ def noise_factor(*, batch_size: Any, sampling: str = "with_replacement", num_exa
     Assumptions: steps draw independently.
     Limit: B = N without replacement gives 0.
 
-    Reference: discrete_noise.md §1.
+    Reference: Cochran (1977), Sampling Techniques, chapter 2.
 
     >>> noise_factor(batch_size=4), noise_factor(batch_size=2, sampling="without_replacement", num_examples=5)
     (0.25, 0.375)
@@ -103,7 +103,7 @@ def noise_scale(*, learning_rate: float, batch_size: int, num_examples: int, mom
     Limit: B = N gives 0; B ≪ N gives η N/(B(1 − μ)).
 
     Reference: Smith and Le (2018), A Bayesian perspective on generalization and SGD, g = ε(N/B − 1); momentum factor from
-    Smith et al. (2018), appendix D, here with N/B − 1 kept (smith_chaudhari.md §2).
+    Smith et al. (2018), appendix D, here with N/B − 1 kept.
 
     >>> round(noise_scale(learning_rate=0.1, batch_size=10, num_examples=1000, momentum=0.9), 9)
     99.0

@@ -32,7 +32,7 @@ def gaussian_kl(
     Assumptions: both covariances positive definite; anything else raises.
     Limit: Σ_q = a Σ_p gives (D/2)(a − 1 − ln a).
 
-    Reference: Mandt, Hoffman, Blei (2017), eq. (16), with the factor ½ it lacks (mandt2017.md §1.4).
+    Reference: Mandt, Hoffman, Blei (2017), eq. (16), with the factor ½ it lacks.
 
     >>> round(gaussian_kl([[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]), 6)
     0.153426

@@ -45,11 +45,12 @@ def shuffled_covariance(
 
     Assumptions: quadratic loss whose per-example gradients differ by constants; each epoch an independent, exact permutation
     whose last N − nB examples are dropped.
-    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one; one batch an
-    epoch gives sampling without replacement.
+    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one, plus
+    (N − nB)/N of it for the examples dropped; one batch an epoch gives sampling without replacement.
 
-    Reference: recent.md §2.6 and Kühn and Rosenow (2023), for n B = N, where (N/B)/(N−1) C = n/(n−1) S. For a remainder the
-    bracket n/(n−1) S would be wrong: two batches of one epoch have covariance −C/(N−1) whatever is dropped; derived here.
+    Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation of an epoch's noise; the law is derived here.
+    Two batches of one epoch have covariance −C/(N−1), whether or not a remainder is dropped. If n B = N the bracket is
+    n/(n−1) Σ FʲGSGᵀFʲᵀ − (ΣFʲG) S (ΣFʲG)ᵀ/(n−1), S = (C/B)(N−B)/(N−1); with a remainder that form would be wrong.
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]]
     >>> shuffled_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2, position="end").round(8)
@@ -89,7 +90,7 @@ def shuffled_weights(
     Assumptions: as `shuffled_covariance`; rates inside (0, `rate_edge`).
     Limit: r N/B = x ≪ 1: N/(6B²) (mean) and r N²/(24B³) (end), against 1/(2rB) for independent batches.
 
-    Reference: recent.md §2.6, in modes; with a remainder derived here.
+    Reference: as `shuffled_covariance`.
 
     >>> shuffled_weights([0.2, 0.5], num_examples=2, batch_size=1, position="end").round(6)
     array([[0.067751, 0.119048],
@@ -138,7 +139,7 @@ def epoch_average_covariance(
     Assumptions: as `shuffled_covariance`.
     Limit: far below H⁻¹CH⁻¹/N, the covariance of averages over independent batches: why iterate averaging refuses epochs.
 
-    Reference: recent.md §2.6; mandt2017.md §2.13 for the collapse.
+    Reference: derived here.
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
     >>> epoch_average_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2).round(8)
@@ -182,7 +183,7 @@ def fixed_order_covariance(
     Assumptions: as `shuffled_covariance`, with one permutation for all epochs.
     Limit: B = N gives 0.
 
-    Reference: recent.md §2.6; with a remainder derived here.
+    Reference: derived here.
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
     >>> fixed_order_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2).round(8)

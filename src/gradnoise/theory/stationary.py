@@ -50,8 +50,9 @@ def stationary_covariance(
     validity number of time="continuous".
     Limit: small steps give HΣ + ΣH = η S/(1 − μ); B = N without replacement gives 0.
 
-    Reference: Mandt, Hoffman, Blei (2017), eqs. (13), (18), in discrete time (mandt2017.md §2.1); discrete_noise.md §2.1 for
-    momentum; eq. (25) corrected (mandt2017.md §2.9).
+    Reference: Mandt, Hoffman, Blei (2017), eqs. (13) and (18), in discrete time; Liu, Ziyin, Ueda (2021), Noise and
+    fluctuation of finite learning rate SGD, for the matrix equation with momentum; eq. (25) corrected, see
+    `continuous_covariance`.
 
     >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
     >>> stationary_covariance(H, C, learning_rate=0.5, batch_size=4).round(7)
@@ -115,8 +116,8 @@ def mode_covariance(
     Assumptions: quadratic loss, constant noise, rates inside (0, `rate_edge`).
     Limit: μ = 0 gives (s+w)/(r_i + r_j − r_i r_j); equal rates and w = 0 give s(1+μ)/((1−μ) r (2(1+μ) − r)) for heavy ball.
 
-    Reference: discrete_noise.md §2.1 (heavy ball, elementwise) and §2.2 (Nesterov, equal rates); with injected noise and
-    for Nesterov with unequal rates derived here, from the position y = θ + μv in which both are y ← y − v, v ← m v + r y + ξ.
+    Reference: Liu, Ziyin, Ueda (2021) for the matrix equation of heavy ball; entry by entry, with injected noise and for
+    Nesterov derived here, from the position y = θ + μv in which both are y ← y − v, v ← m v + r y + ξ.
 
     >>> mode_covariance([0.6, 0.2], [[0.3, 0.1], [0.1, 0.1]], momentum=0.5, nesterov=True).round(6)
     array([[0.729167, 0.261581],
@@ -158,7 +159,7 @@ def continuous_covariance(
     Limit: the diagonal is s_ii/(2(1−μ) r_i), as in the paper; off the diagonal the paper's value is too large.
 
     Reference: Mandt, Hoffman, Blei (2017), eqs. (13) and (25). Eq. (25) lacks the commutator (ε/(2μ²))[A,[A,Σ]] (its μ is
-    1 − momentum here): mandt2017.md §2.9.
+    1 − momentum here): its appendix D takes the symmetric E[θvᵀ] for antisymmetric.
 
     >>> continuous_covariance([0.6, 0.2], [[0.3, 0.1], [0.1, 0.1]], momentum=0.5).round(6)
     array([[0.5     , 0.178571],
@@ -204,7 +205,7 @@ def linear_chain(
     Assumptions: quadratic loss, constant noise. Shuffled epochs are no such chain and raise: use `stationary_covariance`.
     Limit: `.covariance` is `stationary_covariance(...)`.
 
-    Reference: recent.md §2.1; discrete_noise.md §2.1.
+    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion in (θ, v).
 
     >>> chain = linear_chain([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.5, batch_size=4)
     >>> round(chain.iact([0.0, 1.0]), 6), round(chain.iact([0.0, 1.0], quadratic=True), 6)
@@ -251,7 +252,7 @@ def chain_from_noise(
     Assumptions: quadratic loss, noise independent from step to step.
     Limit: S = 0, W = 2P/N is the full-batch Langevin algorithm.
 
-    Reference: discrete_noise.md §2.1; the state holds P m instead of m, so that all its entries are parameters.
+    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion; the state holds P m instead of m, so that all its entries are parameters.
 
     >>> chain_from_noise([[2.0, 0.0], [0.0, 1.0]], [[0.3, 0.1], [0.1, 0.2]], learning_rate=0.5).covariance.round(6)
     array([[0.075   , 0.025   ],

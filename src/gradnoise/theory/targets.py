@@ -45,7 +45,8 @@ def preconditioner_for(
     Assumptions: quadratic loss, constant noise.
     Limit: Σ* = (N H)⁻¹ gives `optimal_preconditioner`; Σ* = H⁻¹CH⁻¹/N gives 2B/(N+B) H⁻¹.
 
-    Reference: recent.md §2.3 (the published (1/N)(CH⁻¹+H⁻¹C)(S+C/N)⁻¹ is right only where the matrices commute).
+    Reference: derived here. The code of Wang, Ding, Huggins (2026), arXiv 2606.00293, has (1/N)(CH⁻¹+H⁻¹C)(S+C/N)⁻¹ for the
+    sandwich, which is right only where the matrices commute.
 
     >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
     >>> sandwich = np.linalg.solve(H, np.linalg.solve(H, C).T) / 50

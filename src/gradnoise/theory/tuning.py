@@ -47,7 +47,7 @@ def optimal_learning_rate(
     fixed η/(1−μ)².
     Limit: where η* λ_max ≪ 1 the discrete optimum tends to the continuous one.
 
-    Reference: Mandt, Hoffman, Blei (2017), eqs. (15) and (47); momentum from (25); discrete time discrete_noise.md §2.7.
+    Reference: Mandt, Hoffman, Blei (2017), eqs. (15) and (47); momentum from (25); discrete time derived here.
 
     >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
     >>> round(optimal_learning_rate(C, num_examples=50, batch_size=4, hessian=H), 6)
@@ -107,7 +107,7 @@ def optimal_preconditioner(
     Limit: P of kind full is always stable in discrete time and tends to the continuous one as N S grows over H.
 
     Reference: Mandt, Hoffman, Blei (2017), theorems 1, 2, 7 and corollary 3, which minimises only an upper bound of the KL
-    (mandt2017.md §2.4: a scalar can beat it); full in discrete time with momentum: discrete_noise.md §2.7.
+    (a scalar can beat it); full in discrete time with momentum derived here.
 
     >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
     >>> optimal_preconditioner(H, C, num_examples=50, batch_size=4).round(7)
