@@ -124,6 +124,7 @@ def optimal_preconditioner(
         curvature = (1 - mu) / (1 + mu) * hessian if time == "discrete" else np.zeros_like(hessian)
         return inverse_of(curvature + examples * noise, 2 * (1 - mu))
     if kind == "diagonal":
+        _require_definite(noise)  # else every divergence is infinite
         return _best_diagonal(hessian, noise, examples, mu, time)
     if kind == "diagonal_closed":
         return np.diag(2 * (1 - mu) / (examples * _noise_diagonal(noise)))
@@ -148,15 +149,19 @@ def _shape(preconditioner: ArrayLike | None, size: int) -> Array:
 
 def inverse_of(matrix: Array, factor: float) -> Array:
     """Return factor·matrix⁻¹ of a positive definite matrix, or say what is missing."""
+    _require_definite(matrix)
+    inverse = factor * np.linalg.inv(matrix)
+    return np.asarray((inverse + inverse.T) / 2)
+
+
+def _require_definite(matrix: Array) -> None:
     low, high = np.linalg.eigvalsh(matrix)[[0, -1]]
     if low <= 1e-14 * high:
         msg = (
             "gradient_covariance must be positive definite here, but has a direction without noise. "
-            "Use time='discrete', a diagonal kind, or corrected_langevin_tuning, which adds the missing noise."
+            "Use kind='full' in discrete time, or corrected_langevin_tuning, which adds the missing noise."
         )
         raise ValueError(msg)
-    inverse = factor * np.linalg.inv(matrix)
-    return np.asarray((inverse + inverse.T) / 2)
 
 
 def _noise_diagonal(noise: Array) -> Array:
