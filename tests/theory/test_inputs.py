@@ -110,6 +110,10 @@ def test_tuning_arguments():
             lambda: theory.optimal_preconditioner(H, np.diag([1.0, 0]), time="continuous", **scale),
             "must be positive definite here",
         ),
+        (
+            lambda: theory.optimal_preconditioner(H, np.ones((2, 2)), kind="diagonal", **scale),
+            "must be positive definite here",
+        ),
         (lambda: theory.optimal_preconditioner(H, np.diag([1.0, 0]), kind="sqrt", **scale), "entry 1 is 0"),
         (lambda: theory.preconditioner_for(-H, H, C, batch_size=4), "target must be positive definite"),
         (
