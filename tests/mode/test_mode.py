@@ -1,0 +1,161 @@
+"""The certified mode: found where there is one, and refused with the reason where there is none."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradnoise import Problem, derivatives, find_mode, mode, models
+
+R = np.random.default_rng(0)
+X = R.normal(size=(200, 3))
+Y = (R.random(200) < 1 / (1 + np.exp(-X @ [1.0, -1.0, 0.3]))).astype(float)
+
+
+def test_linear_mode_is_the_normal_equations():
+    problem = models.linear_regression(X, Y, prior_scale=0.5, observation_scale=0.4)
+    A = np.c_[X, np.ones(200)]
+    exact = np.linalg.solve(A.T @ A / 0.16 + 4 * np.eye(4), A.T @ Y / 0.16)
+    found = find_mode(problem)
+    np.testing.assert_allclose(found.vector, exact, rtol=1e-12)
+    np.testing.assert_allclose(found.hessian, (A.T @ A / 0.16 + 4 * np.eye(4)) / 200, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.smallest_eigenvalue, np.linalg.eigvalsh(found.hessian)[0], rtol=1e-12)
+    assert found.distance < 1e-10
+    assert found.params.dtype == problem.init.dtype
+    assert "distance" in repr(found)
+
+
+def test_units_of_the_columns_change_the_mode_and_not_the_certificate():
+    unit = np.array([1e4, 1e-3, 5.0])
+    plain = find_mode(models.logistic_regression(X, Y, prior_scale=np.inf))
+    scaled = find_mode(models.logistic_regression(X * unit, Y, prior_scale=np.inf))
+    np.testing.assert_allclose(scaled.vector * np.append(unit, 1), plain.vector, rtol=1e-9)
+    np.testing.assert_allclose(scaled.loss, plain.loss, rtol=1e-13)
+    assert max(plain.distance, scaled.distance) < 1e-8
+
+
+def test_distance_counts_posterior_standard_deviations():
+    problem = models.linear_regression(X, Y, observation_scale=1.0)
+    found = find_mode(problem)
+    search = mode._Dense(problem)
+    posterior = np.linalg.inv(200 * found.hessian)
+    away = found.vector + 0.3 * np.linalg.cholesky(posterior)[:, 0]
+    np.testing.assert_allclose(np.sqrt(200 * mode._decrement(search, away)), 0.3, rtol=1e-9)
+    with pytest.raises(RuntimeError, match=r"no mode found.* 0\.3 posterior standard deviations"):
+        mode._certified(problem, search, away, 3, 1e-6)
+
+
+def test_start_and_iterations():
+    problem = models.logistic_regression(X, Y)
+    found = find_mode(problem)
+    again = find_mode(problem, init=found.params + 3)
+    np.testing.assert_allclose(again.vector, found.vector, rtol=1e-9)
+    with pytest.raises(RuntimeError, match=r"no mode found within max_iterations: after 1 "):
+        find_mode(problem, init=found.params + 3, max_iterations=1)
+    with pytest.raises(ValueError, match=r"gradient_tolerance must be > 0"):
+        find_mode(problem, gradient_tolerance=0)
+    with pytest.raises(ValueError, match=r"init must have shape \(4,\), got \(3,\)"):
+        find_mode(problem, init=np.zeros(3))
+
+
+def test_krylov_agrees_with_dense(monkeypatch):
+    problem = models.logistic_regression(R.normal(size=(300, 100)) * np.linspace(0.5, 2, 100), np.arange(300) % 2)
+    dense = find_mode(problem)
+    monkeypatch.setattr(derivatives, "DENSE", 10)
+    krylov = find_mode(problem)
+    assert (dense.method, krylov.method, krylov.hessian) == ("trust-exact", "trust-krylov", None)
+    np.testing.assert_allclose(krylov.vector, dense.vector, atol=1e-8)
+    np.testing.assert_allclose(krylov.smallest_eigenvalue, dense.smallest_eigenvalue, rtol=1e-5)
+
+
+def test_krylov_path_refuses_too(monkeypatch):
+    problem = models.logistic_regression(
+        np.repeat(R.normal(size=(300, 50)), 2, 1), np.arange(300) % 2, prior_scale=np.inf
+    )
+    monkeypatch.setattr(derivatives, "DENSE", 10)
+    with pytest.raises(mode.NotAMinimum, match="flat"):
+        find_mode(problem)
+
+
+def quadratic(params, example):
+    return -((params - example) ** 2)
+
+
+def test_one_parameter():
+    found = find_mode(Problem(quadratic, np.arange(5.0), np.float32(0)))
+    assert (found.vector, found.params.shape, found.smallest_eigenvalue) == (2.0, (), 2.0)
+
+
+def wells(params, example):
+    return example * jnp.sum(params**2) - 0.1 * jnp.sum(params**4)
+
+
+def test_a_saddle_is_refused_and_a_start_beside_it_is_not():
+    problem = Problem(wells, np.ones(5), np.zeros(2), names=("left", "right"))
+    with pytest.raises(mode.NotAMinimum, match=r"saddle: the smallest eigenvalue of the Hessian is -2.*(left|right)"):
+        find_mode(problem)
+    np.testing.assert_allclose(np.abs(find_mode(problem, init=np.array([0.1, -0.2])).vector), np.sqrt(5))
+
+
+def bowl_upside_down(params, example):
+    return example * jnp.sum(params**2)
+
+
+def test_a_loss_without_bound_is_not_a_saddle():
+    with pytest.raises(RuntimeError, match="bounded below"):
+        find_mode(Problem(bowl_upside_down, np.ones(5), np.ones(2)), max_iterations=60)
+
+
+def half_line(params, example):
+    return -jnp.sqrt(params - example)
+
+
+def test_a_start_without_a_loss_is_refused():
+    with pytest.raises(ValueError, match="init must have a finite loss"):
+        find_mode(Problem(half_line, np.ones(5), np.float64(0)))
+
+
+SEPARABLE = (X @ [3.0, 1.0, 0.0] > 0).astype(float)
+RARE = (R.random(200) < 0.1).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (models.logistic_regression(X, SEPARABLE, prior_scale=np.inf), r"keeps falling .* \+0\.\d\d·x[01] .*separable.*finite prior_scale"),
+        (models.logistic_regression(np.c_[X[:, 0], RARE], np.maximum(Y, RARE), prior_scale=np.inf), r"keeps falling .*along \+1\.00·x1\."),
+        (models.poisson_regression(X, 0 * Y, prior_scale=np.inf), r"keeps falling .*-\d\.\d\d·intercept"),
+        (models.softmax_regression(X, np.arange(200) % 3, prior_scale=np.inf), r"flat .*·intercept:1 .*softmax classes without a prior"),
+        (models.logistic_regression(np.c_[X, X[:, 0] - X[:, 2]], Y, prior_scale=np.inf), r"flat .*along [+-]0\.\d\d·x"),
+        (models.linear_regression(np.c_[X, 0 * Y], Y, prior_scale=np.inf), r"flat .*along [+-]1\.00·x3"),
+    ],
+    ids=["separable", "quasi-separable", "no counts", "softmax", "collinear", "zero column"],
+)  # fmt: skip
+def test_no_mode_is_said_and_why(problem, message):
+    with pytest.raises(mode.NotAMinimum, match=message):
+        find_mode(problem)
+
+
+def test_a_prior_gives_separable_classes_a_mode():
+    assert find_mode(models.logistic_regression(X, SEPARABLE, prior_scale=100.0)).smallest_eigenvalue > 0
+
+
+def test_without_a_look_around_runaway_parameters_would_pass(monkeypatch):
+    """The planted defect: gradient, distance and eigenvalues alone certify a mode of separable data."""
+    problem = models.logistic_regression(np.sign(X[:, :1]), (X[:, 0] > 0) * 1.0, prior_scale=np.inf, intercept=False)
+    monkeypatch.setattr(mode, "_check_surroundings", lambda *_: None)
+    found = find_mode(problem)
+    assert found.distance < 1e-6
+    assert found.smallest_eigenvalue > 0
+    monkeypatch.undo()
+    with pytest.raises(mode.NotAMinimum, match="keeps falling"):
+        find_mode(problem)
+
+
+def test_network():
+    problem = models.mlp(X, np.arange(200) % 3, widths=(4,), key=2)
+    found = find_mode(problem)
+    assert found.smallest_eigenvalue > 0
+    assert found.loss < derivatives.loss(problem, problem.flatten(problem.init))
+    assert np.shape(found.params["layer0"]["weight"]) == (3, 4)
