@@ -10,7 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = ["advice", "datasets", "diagnose", "engine", "infer", "measure", "models", "oracles", "pages", "plots", "processes", "results", "rules", "scaling", "testing", "theory"]
+_MODULES = [
+    "advice",
+    "datasets",
+    "diagnose",
+    "engine",
+    "infer",
+    "measure",
+    "models",
+    "oracles",
+    "pages",
+    "plots",
+    "processes",
+    "results",
+    "rules",
+    "scaling",
+    "testing",
+    "theory",
+]
 _NAMES = {
     "Divergence": "engine",
     "Estimate": "results",

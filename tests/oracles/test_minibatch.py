@@ -128,7 +128,7 @@ def test_gradient_has_the_covariance_that_noise_claims(oracle: object) -> None:
 
     data = jax.tree.map(jnp.float32, pb.data)
     pb = Problem(log_likelihood, data, pb.init)
-    keys = np.stack([Stream.of(1, chain).key for chain in range(2048)])
+    keys = np.stack([Stream.of(1, chain).key for chain in range(4096)])
     grads = np.asarray(jax.jit(jax.vmap(lambda k: sample(k, np.arange(40, dtype=np.int32))))(keys), np.float64)
     predicted = oracle.noise(c, 30)
     assert_covariance(grads, predicted, mean=g.mean(0), false_fail=1e-6, detects=0.05)

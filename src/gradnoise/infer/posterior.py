@@ -149,7 +149,7 @@ class Posterior:
         return tree
 
     def save(self, path: str | Path) -> Path:
-        """Write the draws as NetCDF in ArviZ's schema (`arviz_base.from_netcdf` reads it)."""
+        """Write the draws as NetCDF in ArviZ's schema (`xarray.open_datatree` reads it)."""
         path = Path(path)
         self.to_datatree().to_netcdf(path, engine="h5netcdf")
         return path

@@ -124,7 +124,9 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         None,
         effective,
         Verdict(
-            "trustworthy", (f"{chains} x {draws} draws, {effective:.0f} effective, {int(np.sum(divergent))} divergent.",), {}
+            "trustworthy",
+            (f"{chains} x {draws} draws, {effective:.0f} effective, {int(np.sum(divergent))} divergent.",),
+            {},
         ),
         {"num_draws": draws, "num_chains": chains, "divergent": int(np.sum(divergent))},
     )

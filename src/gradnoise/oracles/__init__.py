@@ -5,7 +5,7 @@ draws)``, ``reads`` = "rows" (draws name them in a leaf ``indices``; the engine 
 ``period(spec)``, ``check(spec)`` and ``noise(gradient_covariance, num_examples)``, the covariance of one step's gradient.
 """
 
-from gradnoise.oracles.minibatch import Minibatch, minibatch
+from gradnoise.oracles.rows import Minibatch, minibatch
 from gradnoise.oracles.smooth import FullBatch, Gaussian, full_batch, gaussian
 
 __all__ = ["FullBatch", "Gaussian", "Minibatch", "full_batch", "gaussian", "minibatch"]

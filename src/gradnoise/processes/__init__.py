@@ -5,7 +5,7 @@ A process has ``init``, ``draw``, ``step``, ``reads``, ``words_per_step``, ``per
 static (functions, sizes).
 """
 
-from gradnoise.processes.compose import Composed, compose
-from gradnoise.processes.langevin import Langevin, langevin
+from gradnoise.processes.composition import Composed, compose
+from gradnoise.processes.overdamped import Langevin, langevin
 
 __all__ = ["Composed", "Langevin", "compose", "langevin"]
