@@ -1,7 +1,7 @@
 """Law: simulation against theory, with declared error rates, and planted defects on the same sample.
 
-One small simulator, written from the update rules alone (m ← μ m + g; θ ← θ − P m, or P(g + μ m) for Nesterov), so that it
-shares nothing with the formulas. 4 096 chains, snapshots two relaxation times apart.
+The simulator of conftest.py knows the update rules alone (m ← μ m + g; θ ← θ − P m, or P(g + μ m) for Nesterov). 4 096
+chains, snapshots two relaxation times apart.
 """
 
 from __future__ import annotations
@@ -20,43 +20,6 @@ H = np.array([[2, 0.3], [0.3, 0.5]])
 C = np.array([[1, -0.2], [-0.2, 0.4]])
 P = np.array([[0.4, 0.1], [0.1, 0.3]])
 B, N = 4, 50
-CHAINS = 4096
-
-
-def root(covariance):
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0))
-
-
-class Sgd:
-    """Chains of SGD on a quadratic: `advance` makes steps, `theta` is the state, shape (chains, D)."""
-
-    def __init__(
-        self, *, noise, rate=1.0, P=None, mu=0.0, nesterov=False, injected=None, hessian=H, seed=0, chains=CHAINS
-    ):
-        self.rng, self.hessian, self.mu, self.nesterov = np.random.default_rng(seed), hessian, mu, nesterov
-        self.step = rate * (np.eye(len(hessian)) if P is None else np.asarray(P))
-        self.noise = noise if callable(noise) else self.gaussian(root(noise))
-        self.injected = None if injected is None else root(injected)
-        self.theta = np.zeros((chains, len(hessian)))
-        self.m = np.zeros_like(self.theta)
-
-    def gaussian(self, factor):
-        return lambda: self.rng.normal(size=self.theta.shape) @ factor.T
-
-    def advance(self, steps=1):
-        for _ in range(steps):
-            g = self.theta @ self.hessian + self.noise()
-            self.m = self.mu * self.m + g
-            self.theta = self.theta - (g + self.mu * self.m if self.nesterov else self.m) @ self.step
-            if self.injected is not None:
-                self.theta = self.theta + self.rng.normal(size=self.theta.shape) @ self.injected.T
-        return self.theta
-
-    def sample(self, apart, snapshots=20):
-        """(chains, snapshots, D), after a burn-in of eight relaxation times."""
-        self.advance(4 * apart)
-        return np.stack([self.advance(apart) for _ in range(snapshots)], axis=1)
 
 
 def check(sample):
@@ -68,7 +31,7 @@ def apart(**setting):
     return int(np.ceil(2 * theory.relaxation_times(H, **setting).max()))
 
 
-def test_sgd():
+def test_sgd(Sgd):
     setting = {"learning_rate": 0.5 / np.linalg.eigvalsh(H)[-1], "batch_size": B}
     rate = setting["learning_rate"]
     right = theory.stationary_covariance(H, C, **setting)
@@ -87,16 +50,16 @@ def test_sgd():
     )
 
 
-def test_sgd_with_coin_noise():
+def test_sgd_with_coin_noise(Sgd):
     """The covariance does not depend on the law of the noise."""
     sgd = Sgd(noise=C / B, rate=0.5, seed=1)
-    factor = root(C / B)
+    factor = np.linalg.cholesky(C / B)
     sgd.noise = lambda: np.sign(sgd.rng.normal(size=sgd.theta.shape)) @ factor.T
     right = theory.stationary_covariance(H, C, learning_rate=0.5, batch_size=B)
     planted_defects(check(sgd.sample(apart(learning_rate=0.5))), right, {"noise x 1.05": 1.05 * right})
 
 
-def test_heavy_ball():
+def test_heavy_ball(Sgd):
     right = theory.stationary_covariance(H, C, learning_rate=0.5, batch_size=B, momentum=0.5)
     sample = Sgd(noise=C / B, rate=0.5, mu=0.5, seed=2).sample(apart(learning_rate=0.5, momentum=0.5))
     wrong = {
@@ -112,7 +75,7 @@ def test_heavy_ball():
     planted_defects(check(sample), right, wrong)
 
 
-def test_nesterov():
+def test_nesterov(Sgd):
     setting = {"learning_rate": 0.3, "momentum": 0.5, "nesterov": True}
     right = theory.stationary_covariance(H, C, batch_size=B, **setting)
     sample = Sgd(noise=C / B, rate=0.3, mu=0.5, nesterov=True, seed=3).sample(apart(**setting))
@@ -124,7 +87,7 @@ def test_nesterov():
 
 
 @pytest.mark.parametrize(("mu", "nesterov"), [(0.0, False), (0.6, False), (0.6, True)])
-def test_preconditioned_with_injected_noise(mu, nesterov):
+def test_preconditioned_with_injected_noise(Sgd, mu, nesterov):
     W = np.array([[0.02, -0.005], [-0.005, 0.01]])
     setting = {"learning_rate": 0.7, "preconditioner": P, "momentum": mu, "nesterov": nesterov}
     right = theory.linear_chain(H, C, batch_size=B, injected=W, **setting).covariance
@@ -140,11 +103,11 @@ def test_preconditioned_with_injected_noise(mu, nesterov):
     planted_defects(check(sample), right, wrong)
 
 
-def test_without_replacement():
+def test_without_replacement(Sgd):
     """Real minibatches: random subsets of N = 10 constant-curvature examples."""
     noises, subsets = centred(10), np.random.default_rng(5)
     C10 = noises.T @ noises / 10
-    sgd = Sgd(noise=lambda: noises[subsets.random((CHAINS, 10)).argsort(1)[:, :B]].mean(1), rate=0.5)
+    sgd = Sgd(noise=lambda: noises[subsets.random((4096, 10)).argsort(1)[:, :B]].mean(1), rate=0.5)
     right = theory.stationary_covariance(
         H, C10, learning_rate=0.5, batch_size=B, sampling="without_replacement", num_examples=10
     )
@@ -156,101 +119,7 @@ def test_without_replacement():
     planted_defects(check(sgd.sample(apart(learning_rate=0.5))), right, wrong)
 
 
-def centred(count, seed=7):
-    noises = np.random.default_rng(seed).normal(size=(count, 2)) @ np.array([[1.0, -0.5], [0.0, 0.6]])
-    return noises - noises.mean(0)
-
-
-SOFT = np.array([[1.0, 0.2], [0.2, 0.6]])
-
-
-class Epochs:
-    """Exact permutations of the examples, a new one each epoch; the remainder of N/B is dropped."""
-
-    def __init__(self, noises, batch, seed):
-        self.noises, self.batch, self.rng, self.at = noises, batch, np.random.default_rng(seed), 0
-        self.steps = len(noises) // batch
-
-    def __call__(self):
-        if self.at == 0:
-            self.order = self.rng.random((CHAINS, len(self.noises))).argsort(1)
-        rows = self.order[:, self.at * self.batch : (self.at + 1) * self.batch]
-        self.at = (self.at + 1) % self.steps
-        return self.noises[rows].mean(1)
-
-
-@pytest.mark.parametrize(("x", "mu"), [(0.05, 0.0), (1.0, 0.0), (5.0, 0.0), (1.0, 0.5)])
-def test_shuffled(x, mu):
-    """x = η λ N/B along the stiff direction; N = 9, B = 2: four steps an epoch, one example left out."""
-    noises, batch = centred(9), 2
-    spread = noises.T @ noises / 9
-    setting = {
-        "learning_rate": x * (1 - mu) * batch / (9 * np.linalg.eigvalsh(SOFT)[-1]),
-        "momentum": mu,
-        "batch_size": batch,
-        "num_examples": 9,
-    }
-    epochs = Epochs(noises, batch, seed=int(10 * x))
-    sgd = Sgd(noise=epochs, rate=setting["learning_rate"], mu=mu, hessian=SOFT)
-    slowest = theory.relaxation_times(SOFT, learning_rate=setting["learning_rate"], momentum=mu).max()
-    gap = 4 * int(np.ceil(2 * slowest / 4))
-    sgd.advance(4 * gap)
-    ends, inside = [], []
-    for k in range(16):
-        ends.append(sgd.advance(gap))
-        sgd.advance(k % 4 + 1)  # every position of the epoch equally often
-        inside.append(sgd.theta)
-        sgd.advance(3 - k % 4)
-    end, mean = (theory.shuffled_covariance(SOFT, spread, **setting, position=p) for p in ("end", "mean"))
-    independent = theory.stationary_covariance(SOFT, spread, **setting, sampling="without_replacement")
-    rounded = theory.shuffled_covariance(SOFT, spread, **setting | {"num_examples": 8})
-    common = {"noise x 1.05": 1.05, "independent batches": None}
-    for sample, right, other in ((ends, end, mean), (inside, mean, end)):
-        wrong = {name: independent if f is None else f * right for name, f in common.items()}
-        wrong |= {"end and mean swapped": other, "remainder of N/B ignored": rounded}
-        planted_defects(check(np.stack(sample, axis=1)), right, wrong)
-
-
-def test_epoch_average_and_fixed_order():
-    noises, batch = centred(9), 2
-    spread = noises.T @ noises / 9
-    setting = {"learning_rate": 0.3, "momentum": 0.4, "batch_size": batch, "num_examples": 9}
-    sgd = Sgd(noise=Epochs(noises, batch, seed=11), rate=0.3, mu=0.4, hessian=SOFT)
-    sgd.advance(200)
-    averages = []
-    for _ in range(16):
-        sgd.advance(32)
-        averages.append(np.mean([sgd.advance() for _ in range(4)], axis=0))
-    right = theory.epoch_average_covariance(SOFT, spread, **setting)
-    independent = theory.iterate_average_covariance(
-        SOFT, spread, learning_rate=0.3, momentum=0.4, batch_size=batch, window=4
-    )
-    planted_defects(
-        check(np.stack(averages, axis=1)), right, {"noise x 1.05": 1.05 * right, "independent batches": independent}
-    )
-    fixed = Epochs(noises, batch, seed=12)
-    cycles = []
-    for _ in range(16):  # the cycle of one order: iterate until it is reached
-        fixed()
-        order, fixed.at = fixed.order, 0
-        sgd = Sgd(noise=lambda: None, rate=0.3, mu=0.4, hessian=SOFT)
-        batches = [noises[order[:, 2 * k : 2 * k + 2]].mean(1) for k in range(4)]
-        for step in range(120):
-            sgd.noise = lambda now=batches[step % 4]: now
-            sgd.advance()
-        cycles.append(sgd.theta)
-    right = theory.fixed_order_covariance(SOFT, spread, **setting)
-    planted_defects(
-        check(np.stack(cycles, axis=1)),
-        right,
-        {
-            "noise x 1.05": 1.05 * right,
-            "new order each epoch": theory.shuffled_covariance(SOFT, spread, **setting, position="end"),
-        },
-    )
-
-
-def test_langevin():
+def test_langevin(Sgd):
     epsilon = 0.012
     setting = {"step_size": epsilon, "num_examples": N, "batch_size": B}
     right = theory.langevin_covariance(H, C, **setting)
@@ -265,22 +134,7 @@ def test_langevin():
     planted_defects(check(sample), right, wrong)
 
 
-def test_langevin_shuffled_and_preconditioned():
-    noises = centred(9)
-    spread = noises.T @ noises / 9
-    setting = {"step_size": 0.1, "num_examples": 9, "batch_size": 2, "preconditioner": 2 * P}
-    sgd = Sgd(noise=Epochs(noises, 2, seed=21), rate=0.45, P=2 * P, injected=0.2 * P, hessian=SOFT, seed=22)
-    slowest = theory.relaxation_times(SOFT, learning_rate=0.45, preconditioner=2 * P).max()
-    right = theory.langevin_covariance(SOFT, spread, **setting, sampling="shuffled", position="end")
-    independent = theory.langevin_covariance(SOFT, spread, **setting)
-    planted_defects(
-        check(sgd.sample(4 * int(np.ceil(slowest / 2)))),
-        right,
-        {"noise x 1.05": 1.05 * right, "independent batches": independent},
-    )
-
-
-def test_corrected_langevin_tuning():
+def test_corrected_langevin_tuning(Sgd):
     tuned = theory.corrected_langevin_tuning(H, C, num_examples=N, batch_size=B, fraction=0.7)
     sample = Sgd(noise=C / B, P=tuned.preconditioner, injected=tuned.injected_covariance, seed=23).sample(
         int(np.ceil(2 * tuned.relaxation_time))
@@ -301,7 +155,7 @@ def test_corrected_langevin_tuning():
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.6])
-def test_langevin_correction(mu):
+def test_langevin_correction(Sgd, mu):
     step = 0.8 * theory.optimal_preconditioner(H, C, num_examples=N, batch_size=B, momentum=mu)
     added = theory.langevin_correction(H, C, preconditioner=step, num_examples=N, batch_size=B, momentum=mu)
     setting = {"learning_rate": 1, "preconditioner": step, "momentum": mu}
@@ -314,17 +168,22 @@ def test_langevin_correction(mu):
     planted_defects(check(sample), np.linalg.inv(H) / N, wrong)
 
 
+def centred(count, seed=7):
+    noises = np.random.default_rng(seed).normal(size=(count, 2)) @ np.array([[1.0, -0.5], [0.0, 0.6]])
+    return noises - noises.mean(0)
+
+
 def law_of(preconditioner, mu):
     return theory.stationary_covariance(H, C, learning_rate=1, batch_size=B, momentum=mu, preconditioner=preconditioner)
 
 
-def sample_of(preconditioner, mu, seed):
+def sample_of(Sgd, preconditioner, mu, seed):
     gap = apart(learning_rate=1, preconditioner=preconditioner, momentum=mu)
     return Sgd(noise=C / B, P=preconditioner, mu=mu, seed=seed).sample(gap)
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.6])
-def test_preconditioner_for(mu):
+def test_preconditioner_for(Sgd, mu):
     target = np.array([[0.03, 0.01], [0.01, 0.05]])
     step = theory.preconditioner_for(target, H, C, batch_size=B, momentum=mu)
     no_bend = np.linalg.inv(solve_continuous_lyapunov(H @ target, C / B))  # HΣ*Y + YΣ*H = S
@@ -335,11 +194,11 @@ def test_preconditioner_for(mu):
             theory.preconditioner_for(target, H, C, batch_size=B), 0.3 + mu / 2
         ),
     }
-    planted_defects(check(sample_of(step, mu, 25)), target, wrong)
+    planted_defects(check(sample_of(Sgd, step, mu, 25)), target, wrong)
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.6])
-def test_optimal_preconditioner(mu):
+def test_optimal_preconditioner(Sgd, mu):
     best, small = (
         theory.optimal_preconditioner(H, C, num_examples=N, batch_size=B, momentum=mu, time=t)
         for t in ("discrete", "continuous")
@@ -352,10 +211,10 @@ def test_optimal_preconditioner(mu):
     }
     if mu == 0:  # with momentum the continuous-time optimum is wrong by less than 5 %
         wrong["continuous-time optimum"] = law_of(small, mu)
-    planted_defects(check(sample_of(best, mu, 26)), np.linalg.inv(H) / N, wrong)
+    planted_defects(check(sample_of(Sgd, best, mu, 26)), np.linalg.inv(H) / N, wrong)
 
 
-def test_averages_and_ema():
+def test_averages_and_ema(Sgd):
     setting = {"learning_rate": 0.4, "batch_size": B, "momentum": 0.5}
     chain = theory.linear_chain(H, C, **setting)
     window, decay = 12, 0.8
@@ -389,7 +248,7 @@ def test_averages_and_ema():
     planted_defects(check(np.stack(smoothed[2:], axis=1)), right, wrong)
 
 
-def test_autocovariance():
+def test_autocovariance(Sgd):
     """Pairs (θ_{t+2}, θ_t): the lagged covariance is not symmetric, and its order matters."""
     chain = theory.linear_chain(H, C, learning_rate=0.3, batch_size=B, momentum=0.5, nesterov=True)
     sgd = Sgd(noise=C / B, rate=0.3, mu=0.5, nesterov=True, seed=28)
@@ -411,7 +270,7 @@ def test_autocovariance():
     planted_defects(check(np.stack(now, axis=1)), right, wrong)
 
 
-def test_integrated_autocorrelation_times():
+def test_integrated_autocorrelation_times(Sgd):
     """T·Var(mean of T steps) = variance · τ(1 + O(1/T)), for θ₂, θ₂² and every third step."""
     chain = theory.linear_chain(H, C, learning_rate=0.5, batch_size=B)
     direction, steps = np.array([0.0, 1.0]), 600

@@ -14,28 +14,34 @@ from gradnoise import theory
 # formula -> (tests "file::function", a planted defect named in one of them)
 TABLE = {
     "LinearChain": ("test_law::test_autocovariance test_agreement::test_worst_times_by_brute_force", "transposed"),
-    "LinearChain.autocovariance": ("test_law::test_autocovariance test_golden::test_table_recent_2_1", "one lag short"),
+    "LinearChain.autocovariance": (
+        "test_law::test_autocovariance test_golden_chain::test_table_recent_2_1",
+        "one lag short",
+    ),
     "LinearChain.average": (
         "test_law::test_averages_and_ema test_identity::test_averages_limits",
         "leading term alone",
     ),
     "LinearChain.covariance": (
-        "test_law::test_preconditioned_with_injected_noise test_golden::test_table_2_1",
+        "test_law::test_preconditioned_with_injected_noise test_golden_discrete::test_table_2_1",
         "noise x 1.05",
     ),
     "LinearChain.effective_sample_size": ("test_law::test_integrated_autocorrelation_times", "sample size for time"),
-    "LinearChain.ema": ("test_law::test_averages_and_ema test_golden::test_table_recent_2_1", "factor 1 - decay alone"),
+    "LinearChain.ema": (
+        "test_law::test_averages_and_ema test_golden_chain::test_table_recent_2_1",
+        "factor 1 - decay alone",
+    ),
     "LinearChain.iact": (
         "test_law::test_integrated_autocorrelation_times test_identity::test_times_are_sums_of_autocorrelations",
         "one-sided sum",
     ),
     "LinearChain.long_run_covariance": (
-        "test_golden::test_long_run_bound_recent_2_2 test_law::test_averages_and_ema",
+        "test_golden_chain::test_long_run_bound_recent_2_2 test_law::test_averages_and_ema",
         "leading term alone",
     ),
     "LinearChain.relaxation_time": ("test_agreement::test_relaxation_times", "momentum"),
     "LinearChain.spectral_radius": (
-        "test_agreement::test_edges_by_bisection test_golden::test_table_2_1",
+        "test_agreement::test_edges_by_bisection test_golden_discrete::test_table_2_1",
         "preconditioner forgotten",
     ),
     "LinearChain.state_covariance": ("test_identity::test_velocity_block test_agreement::test_stein", "F transposed"),
@@ -51,15 +57,18 @@ TABLE = {
     "continuous_covariance": ("test_agreement::test_continuous_covariance", "eq. (25) as printed"),
     "corrected_langevin_tuning": ("test_law::test_corrected_langevin_tuning", "minibatch noise not subtracted"),
     "epoch_average_covariance": (
-        "test_law::test_epoch_average_and_fixed_order test_golden::test_shuffled_equals_enumeration",
+        "test_law_shuffled::test_epoch_average_and_fixed_order test_shuffled::test_shuffled_equals_enumeration",
         "independent batches",
     ),
-    "fixed_order_covariance": ("test_law::test_epoch_average_and_fixed_order", "new order each epoch"),
+    "fixed_order_covariance": ("test_law_shuffled::test_epoch_average_and_fixed_order", "new order each epoch"),
     "gaussian_kl": ("test_agreement::test_gaussian_kl_by_quadrature", "factor 1/2 missing"),
-    "iterate_average_covariance": ("test_law::test_averages_and_ema test_golden::test_g3_averages", "no averaging"),
+    "iterate_average_covariance": (
+        "test_law::test_averages_and_ema test_golden_mandt::test_g3_averages",
+        "no averaging",
+    ),
     "langevin_correction": ("test_law::test_langevin_correction", "no correction"),
     "langevin_covariance": (
-        "test_law::test_langevin test_law::test_langevin_shuffled_and_preconditioned",
+        "test_law::test_langevin test_law_shuffled::test_langevin_shuffled_and_preconditioned",
         "the paper's minibatch term",
     ),
     "linear_chain": ("test_law::test_preconditioned_with_injected_noise", "injected noise through P"),
@@ -77,10 +86,13 @@ TABLE = {
     "rate_edge": ("test_agreement::test_edges_by_bisection", "SGD's edge"),
     "relaxation_times": ("test_agreement::test_relaxation_times", "continuous time"),
     "shuffled_covariance": (
-        "test_law::test_shuffled test_golden::test_shuffled_equals_enumeration",
+        "test_law_shuffled::test_shuffled test_shuffled::test_shuffled_equals_enumeration",
         "remainder of N/B ignored",
     ),
-    "shuffled_weights": ("test_law::test_shuffled test_golden::test_shuffled_design_5", "independent batches"),
+    "shuffled_weights": (
+        "test_law_shuffled::test_shuffled test_shuffled::test_shuffled_design_5",
+        "independent batches",
+    ),
     "stability_edge": ("test_agreement::test_edges_by_bisection", "missing factor 2"),
     "stability_fraction": ("test_agreement::test_edges_by_bisection", "inverse"),
     "stationary_covariance": (
