@@ -50,9 +50,7 @@ class Averages(NamedTuple):
 def as_vector(name: str, problem: Differentiable, params: Any) -> Array:
     """Return params, a vector (D,) or a record that has one (`Mode.vector`) as a finite float64 vector."""
     params = getattr(params, "vector", params)
-    array = np.asarray(params) if isinstance(params, (list, tuple)) else params
-    flat = array if np.ndim(array) == 1 else problem.flatten(params)
-    return _checks.vector(name, flat, problem.num_params)
+    return _checks.vector(name, problem.flatten(params), problem.num_params)
 
 
 def check_dense(problem: Differentiable) -> None:

@@ -190,7 +190,11 @@ class _Krylov:
     def softest(self, vector: Array) -> tuple[float, _Soft]:
         product, start = self.product(vector), np.random.default_rng(0).normal(size=vector.size)
         largest = float(scipy.sparse.linalg.eigsh(product, k=1, which="LA", v0=start, tol=1e-4)[0][0])
-        values, vectors = scipy.sparse.linalg.eigsh(product, k=_PROBED, which="SA", v0=start, tol=1e-6, ncv=80)
+        try:
+            values, vectors = scipy.sparse.linalg.eigsh(product, k=_PROBED, which="SA", v0=start, tol=1e-6, ncv=80)
+        except scipy.sparse.linalg.ArpackNoConvergence as error:
+            msg = f"the smallest eigenvalue of the Hessian (largest {largest:.3g}) was not resolved, so the mode is not certified. A prior_scale, or inputs of one size, separate it from 0."
+            raise NotAMinimum(msg) from error
         order = np.argsort(values)
         unit = np.full(vector.size, math.sqrt(largest))
         return float(values[order[0]]), _Soft(vectors.T[order], values[order] / largest, unit)
