@@ -51,6 +51,12 @@ def size(tree: Pytree) -> int:
     return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
 
 
+def alike(left: Pytree, right: Pytree) -> bool:
+    """Whether two pytrees have the same structure."""
+    structures: list[Any] = [jax.tree.structure(left), jax.tree.structure(right)]
+    return bool(structures[0] == structures[1])
+
+
 def flatten(tree: Pytree) -> AnyArray:
     """Return one NumPy vector (D,) in the order of `jax.flatten_util.ravel_pytree` (dict keys sorted)."""
     leaves = [np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(tree)]

@@ -50,7 +50,7 @@ def save(path: Path, job: Job, state: State, committed: dict[str, int]) -> dict[
     temporary = _side(path, "part")
     with temporary.open("wb") as file:
         header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        np.savez(file, meta=header, job=np.frombuffer(job.payload, np.uint8), **leaves)  # type: ignore[arg-type]
+        np.savez(file, meta=header, job=np.frombuffer(job.payload, np.uint8), **leaves)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -90,7 +90,7 @@ def state_of(path: Path, job: Job, meta: dict[str, Any], arrays: dict[str, Any])
             "seed, chains, recorders, burn-in, start or version). Choose another path, or remove the file."
         )
         raise ValueError(msg)
-    treedef = jax.tree.structure(job.carry_structure())
+    treedef: Any = jax.tree.structure(job.carry_structure())
     carries = [
         jax.tree.unflatten(treedef, [arrays[f"carry_{q}_{i}"] for i in range(treedef.num_leaves)])
         for q in range(job.num_groups)

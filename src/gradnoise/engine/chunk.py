@@ -114,7 +114,8 @@ def chunk(problem: Any, process: Any, plan: Plan, keys: Any, clock: Clock, carry
         jnp.zeros((n, plan.group, k.width(plan.spec)), carry["rows"].dtype) if n else ()
         for n, k in zip(plan.slots, plan.kernels, strict=True)
     )
-    return lax.fori_loop(clock.start // width, (clock.stop + width - 1) // width, window, (carry, outs))
+    end: tuple[Any, Any] = lax.fori_loop(clock.start // width, (clock.stop + width - 1) // width, window, (carry, outs))
+    return end
 
 
 def _draw(process: Any, steps: Any, plan: Plan, key: Any) -> Any:

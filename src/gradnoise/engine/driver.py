@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from scipy.special import ndtri
 
-from gradnoise import _checks
+from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Array
 from gradnoise.engine import checkpoint as _checkpoint
 from gradnoise.engine.job import Job, State
@@ -145,11 +145,11 @@ def _process(oracle: Any, rule: Any) -> Any:
 
 
 def _burn_in(burn_in: Any, num_steps: int) -> int:
-    burn_in = _checks.integer("burn_in", burn_in, low=0)
-    if burn_in >= num_steps:
-        msg = f"burn_in must be < num_steps = {num_steps}, got {burn_in}."
+    steps = _checks.integer("burn_in", burn_in, low=0)
+    if steps >= num_steps:
+        msg = f"burn_in must be < num_steps = {num_steps}, got {steps}."
         raise ValueError(msg)
-    return burn_in
+    return steps
 
 
 def _dtype(dtype: Any) -> str:
@@ -174,12 +174,7 @@ def _check_stable(process: Any, problem: Any, init: Any) -> None:
 def initial_params(problem: Any, init: Any, num_chains: int, seed: int) -> AnyArray:
     """Return the initial params of all chains, (num_chains, D) float64."""
     d = problem.num_params
-    if (
-        isinstance(init, tuple)
-        and len(init) == 2
-        and _is_matrix(init[1], d)
-        and jax.tree.structure(init) != jax.tree.structure(problem.init)
-    ):
+    if isinstance(init, tuple) and len(init) == 2 and _is_matrix(init[1], d) and not _tree.alike(init, problem.init):
         centre = initial_params(problem, init[0], num_chains, seed)
         return centre + _gaussian(_checks.symmetric("init", init[1], d, definite="semi"), num_chains, seed)
     if init is None:
@@ -203,7 +198,7 @@ def initial_params(problem: Any, init: Any, num_chains: int, seed: int) -> AnyAr
 def _from_tree(problem: Any, init: Any, num_chains: int) -> AnyArray:
     wanted = [tuple(np.shape(a)) for a in jax.tree.leaves(problem.init)]
     shapes = [tuple(np.shape(a)) for a in jax.tree.leaves(init)]
-    same = jax.tree.structure(init) == jax.tree.structure(problem.init)
+    same = _tree.alike(init, problem.init)
     if same and shapes == wanted:
         return _finite(np.tile(problem.flatten(init).astype(np.float64), (num_chains, 1)))
     if same and shapes == [(num_chains, *s) for s in wanted]:
@@ -233,4 +228,4 @@ def _gaussian(covariance: Array, num_chains: int, seed: int) -> Array:
     keys = chain_keys(seed, np.arange(num_chains))
     zero = np.zeros(1, np.uint32)
     z = np.concatenate([ndtri(Stream(k).child("init").uniform(zero, len(values), "float64")) for k in keys])
-    return (z * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # type: ignore[no-any-return]
+    return np.asarray((z * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

@@ -67,7 +67,10 @@ class Program:
                 carry = self.start(problem, process, self.plan, task.params)
             if int(task.clock.stop) == int(task.clock.start):
                 return jax.device_get(carry), None
-            return jax.device_get(self.chunk(problem, process, self.plan, task.keys, task.clock, carry))
+            result: tuple[Any, Any] = jax.device_get(
+                self.chunk(problem, process, self.plan, task.keys, task.clock, carry)
+            )
+            return result
 
 
 class Threads:

@@ -234,7 +234,8 @@ class Recorder:
         """Return the static part."""
         if self.name == "moments":
             return SumMoments(moments_kind)
-        return {"draws": EmitState, "averages": EmitAverage, "loss": EmitLoss}[self.name]()
+        kinds: dict[str, Kernel] = {"draws": EmitState(), "averages": EmitAverage(), "loss": EmitLoss()}
+        return kinds[self.name]
 
     def emitted(self, steps: int, burn_in: int) -> int:
         """Emissions in the first `steps` steps of a run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from gradnoise.engine.job import Job, State
 from gradnoise.engine.recorders import read_pair
 
 
-class Pieces(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Pieces:
     """Independent (or nearly independent) pieces of a run: chains, groups of chains, or batches of one chain.
 
     Attributes
@@ -34,12 +36,12 @@ class Pieces(NamedTuple):
     def total_mean(self) -> Array:
         """Mean over all states, (D,)."""
         weights = self.count / self.count.sum()
-        return weights @ self.mean
+        return np.asarray(weights @ self.mean)
 
     def second_moments(self, about: Any) -> Array:
         """Mean of (θ - about)(θ - about)ᵀ over each piece, (pieces, D, D)."""
         gap = self.mean - about
-        return self.scatter / self.count[:, None, None] + np.einsum("pi,pj->pij", gap, gap)
+        return np.asarray(self.scatter / self.count[:, None, None] + np.einsum("pi,pj->pij", gap, gap))
 
 
 def pieces_of(job: Job, state: State) -> Pieces:
