@@ -142,3 +142,26 @@ def test_full_preconditioner_works_where_noise_is_singular():
     """In discrete time H keeps it finite."""
     found = theory.optimal_preconditioner(H, np.diag([1.0, 0.0]), num_examples=50, batch_size=4)
     assert np.linalg.eigvalsh(found)[0] > 0
+
+
+def test_kernels_check_what_they_are_given():
+    for call, message in (
+        (lambda: theory.stein([[1.0]], [[1.0]]), "transition must have a spectral radius below 1"),
+        (lambda: theory.stein([[1.5, 0.0], [0.0, 0.1]], np.eye(2)), "transition must have a spectral radius below 1"),
+        (lambda: theory.power_sums([[0.5]], -1), "count must be >= 0"),
+        (
+            lambda: theory.mode_covariance([0.1, 2.0], np.eye(2)),
+            "rates must be positive and below the stability edge 2",
+        ),
+        (lambda: theory.mode_covariance([0.1], np.eye(2)), r"noise must have shape \(1, 1\)"),
+        (lambda: theory.continuous_covariance([0.0, 1.0], np.eye(2)), "rates must be positive"),
+        (
+            lambda: theory.continuous_covariance([0.1], [[1.0]], momentum=0.5, injected=[[1.0]]),
+            "injected must be 0 with momentum",
+        ),
+        (lambda: theory.shuffled_weights([0.1, 2.5], num_examples=8, batch_size=2), "rates must be positive and below"),
+        (lambda: theory.shuffled_weights([0.1], num_examples=8, batch_size=9), "batch_size must be <= num_examples"),
+        (lambda: theory.rate_edge(momentum=-0.1), "momentum must lie in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 
+_DOUBLINGS = 64  # 2⁶⁴ steps: more than any radius below 1 in float64 needs
 _NEGLIGIBLE = 1e-18  # a power of F this small adds nothing to a float64 sum of squares
 
 
@@ -45,7 +46,7 @@ def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
     returns     Z       (n, n)  state²
     ==========  ======  ======  ==========================
 
-    Assumptions: spectral radius of F below 1 (not checked here; `LinearChain` does). Ω may be any matrix.
+    Assumptions: spectral radius of F below 1, else ValueError. Ω may be any matrix.
     Limit: F → 0 gives Ω. With n = 1 it is Ω/(1 − F²).
 
     Reference: Smith (1968), Matrix equation XA + BX = C, SIAM J. Appl. Math. 16, for the doubling.
@@ -54,12 +55,18 @@ def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
     array([[4., 1.],
            [1., 1.]])
     """
-    power = np.asarray(transition, dtype=np.float64)
-    total = np.asarray(noise, dtype=np.float64)
-    while np.abs(power).max() ** 2 > _NEGLIGIBLE / power.shape[0] ** 2:
+    power = _checks.square("transition", transition)
+    total = _checks.square("noise", noise, len(power))
+    for _ in range(_DOUBLINGS):
+        size = np.abs(power).max()
+        if size**2 <= _NEGLIGIBLE / len(power) ** 2:
+            return total
+        if size > 1e30:  # no stable chain swings that far
+            break
         total = total + power @ total @ power.T
         power = power @ power
-    return total
+    msg = "transition must have a spectral radius below 1: its powers do not die out, so there is no stationary law."
+    raise ValueError(msg)
 
 
 def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
@@ -85,7 +92,7 @@ def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
     >>> np.diag(power), np.diag(once), np.diag(twice)
     (array([0.125, 1.   ]), array([1.75, 3.  ]), array([4.25, 6.  ]))
     """
-    base = np.asarray(transition, dtype=np.float64)
+    base, count = np.asarray(transition, dtype=np.float64), _checks.integer("count", count, low=0)
     one = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
     power, once, twice, done = one, np.zeros_like(base), np.zeros_like(base), 0
     for bit in bin(count)[2:] if count else "":

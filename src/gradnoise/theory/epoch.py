@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradnoise._types import Array, ArrayLike
+from gradnoise._types import Array
 from gradnoise.theory.chain import power_sums
 from gradnoise.theory.modes import mode_gain, mode_transitions
 
@@ -134,7 +134,7 @@ class Epoch:
         return total
 
 
-def epoch_of(rates: ArrayLike, num_examples: int, batch_size: int, momentum: float, nesterov: bool) -> Epoch:
+def epoch_of(rates: Array, num_examples: int, batch_size: int, momentum: float, nesterov: bool) -> Epoch:
     """Return the epoch of modes with these rates (learning rate times curvature)."""
-    base = mode_transitions(np.asarray(rates, dtype=np.float64), momentum, nesterov)
+    base = mode_transitions(rates, momentum, nesterov)
     return Epoch(base, mode_gain(momentum, nesterov), num_examples / batch_size, num_examples)

@@ -211,6 +211,15 @@ def bends(momentum: float, time: str) -> tuple[float, float]:
     return (0.0, 0.0) if momentum == 0 else (1 / (1 - momentum), 0.5 / (1 - momentum))
 
 
+def checked_rates(rates: ArrayLike, *, edge: float = np.inf) -> Array:
+    """Return rates as a vector (D,) inside (0, edge)."""
+    values = _checks.vector("rates", rates)
+    if not (values.size and values.min() > 0 and values.max() < edge):
+        msg = f"rates must be positive and below the stability edge {edge:.6g}, got {_checks.shown(values)}."
+        raise ValueError(msg)
+    return values
+
+
 def require_stable(found: Modes, learning_rate: Any, momentum: float, nesterov: bool) -> None:
     """Raise ValueError naming the stability edge where the rates lie beyond it."""
     if found.rates[0] <= 0:

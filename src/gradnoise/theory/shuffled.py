@@ -9,7 +9,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.epoch import epoch_of
-from gradnoise.theory.modes import Modes, checked_preconditioner, modes, require_stable
+from gradnoise.theory.modes import Modes, checked_preconditioner, checked_rates, modes, rate_edge, require_stable
 
 
 def shuffled_covariance(
@@ -96,7 +96,10 @@ def shuffled_weights(
     array([[0.067751, 0.119048],
            [0.119048, 0.266667]])
     """
-    epoch = epoch_of(rates, num_examples, batch_size, momentum, nesterov)
+    examples, mu = _checks.integer("num_examples", num_examples), _checks.momentum(momentum)
+    size = _checks.batch_size(batch_size, examples, "shuffled")
+    values = checked_rates(rates, edge=rate_edge(momentum=mu, nesterov=nesterov))
+    epoch = epoch_of(values, examples, size, mu, nesterov)
     if position == "mean":
         return np.asarray(epoch.mean()[..., 0, 0])
     if position == "end":

@@ -7,7 +7,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.chain import LinearChain
-from gradnoise.theory.modes import checked_preconditioner, modes, require_stable
+from gradnoise.theory.modes import checked_preconditioner, checked_rates, modes, rate_edge, require_stable
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.shuffled import shuffled_covariance
 
@@ -95,7 +95,7 @@ def mode_covariance(
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
-    injected: ArrayLike | float = 0.0,
+    injected: ArrayLike | None = None,
 ) -> Array:
     r"""Stationary covariance in the modes of PH, entry by entry, exact in discrete time for any noise matrix.
 
@@ -123,8 +123,9 @@ def mode_covariance(
     array([[0.729167, 0.261581],
            [0.261581, 0.544872]])
     """
-    rates, s, w = np.asarray(rates, np.float64), np.asarray(noise, np.float64), np.asarray(injected, np.float64)
-    mu = momentum
+    mu = _checks.momentum(momentum)
+    rates = checked_rates(rates, edge=rate_edge(momentum=mu, nesterov=nesterov))
+    s, w = _checks.square("noise", noise, len(rates)), _injected(injected, len(rates))
     memory = mu * (1 - rates) if nesterov else np.full_like(rates, mu)
     gain = 1 / (1 - memory)
     ri, rj, mi, mj, ai, aj = (v for x in (rates, memory, gain) for v in (x[:, None], x[None, :]))
@@ -137,7 +138,7 @@ def mode_covariance(
 
 
 def continuous_covariance(
-    rates: ArrayLike, noise: ArrayLike, *, momentum: float = 0.0, injected: ArrayLike | float = 0.0
+    rates: ArrayLike, noise: ArrayLike, *, momentum: float = 0.0, injected: ArrayLike | None = None
 ) -> Array:
     r"""Stationary covariance of the continuous-time model, in the modes of PH.
 
@@ -165,11 +166,19 @@ def continuous_covariance(
     array([[0.5     , 0.178571],
            [0.178571, 0.5     ]])
     """
-    rates, s = np.asarray(rates, np.float64), np.asarray(noise, np.float64)
+    rates, mu = checked_rates(rates), _checks.momentum(momentum)
+    s, w = _checks.square("noise", noise, len(rates)), _injected(injected, len(rates))
     total, gap = rates[:, None] + rates[None, :], rates[:, None] - rates[None, :]
-    if momentum == 0:
-        return np.asarray((s + np.asarray(injected)) / total)
-    return np.asarray(s / ((1 - momentum) * total + gap**2 / (2 * (1 - momentum))))
+    if mu == 0:
+        return np.asarray((s + w) / total)
+    if w.any():
+        msg = "injected must be 0 with momentum: the underdamped SDE here has noise on the velocity alone."
+        raise ValueError(msg)
+    return np.asarray(s / ((1 - mu) * total + gap**2 / (2 * (1 - mu))))
+
+
+def _injected(injected: ArrayLike | None, size: int) -> Array:
+    return np.zeros((size, size)) if injected is None else _checks.square("injected", injected, size)
 
 
 def linear_chain(

@@ -221,6 +221,9 @@ def _best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time:
             minimize(divergence, start, jac=True, method="BFGS", options={"gtol": 1e-9}) for start in starts
         ]
     best = min(runs, key=lambda run: run.fun)
+    if not np.abs(best.jac).max() < 1e-4:
+        msg = "gradient_covariance and hessian must be well enough conditioned for kind='diagonal', but its search did not settle. Use kind='full'."
+        raise ValueError(msg)
     return np.diag(np.exp(best.x))
 
 
