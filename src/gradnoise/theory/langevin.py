@@ -9,7 +9,7 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.modes import checked_preconditioner, modes, rate_edge
+from gradnoise.theory.modes import checked_preconditioner, modes_of, rate_edge
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.shuffled import shuffled_covariance
 from gradnoise.theory.stationary import continuous_covariance, mode_covariance
@@ -63,7 +63,7 @@ def langevin_covariance(
     hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive")
     examples, epsilon = _checks.integer("num_examples", num_examples), _checks.positive("step_size", step_size)
     rate = epsilon * examples / 2
-    found = modes(hessian, checked_preconditioner(rate, preconditioner, len(hessian)))
+    found = modes_of(hessian, checked_preconditioner(rate, preconditioner, len(hessian)))
     if time == "discrete" and found.rates[-1] >= rate_edge():
         msg = f"step_size must be below the stability edge {epsilon * rate_edge() / found.rates[-1]:.6g}, got {epsilon:.6g}."
         raise ValueError(msg)
@@ -130,7 +130,7 @@ def langevin_correction(
     step = _checks.symmetric("preconditioner", preconditioner, len(noise), definite="positive")
     examples, mu = _checks.integer("num_examples", num_examples), _checks.momentum(momentum)
     need = (1 - mu) / (1 + mu) * hessian + examples * noise
-    used = float(modes(need, step).rates[-1]) / (2 * (1 - mu))
+    used = float(modes_of(need, step).rates[-1]) / (2 * (1 - mu))
     if used > 1 + 1e-10:
         msg = (
             f"preconditioner must be at most {1 / used:.6g} times what was given: beyond that the gradient noise alone is wider "

@@ -38,7 +38,7 @@ class Modes:
         return np.asarray((full + full.T) / 2)
 
 
-def modes(hessian: Array, preconditioner: Array | float) -> Modes:
+def modes_of(hessian: Array, preconditioner: Array | float) -> Modes:
     """Return the modes of a symmetric Hessian under a positive (definite) preconditioner that contains the learning rate."""
     if np.ndim(preconditioner) == 0:
         values, vectors = np.linalg.eigh(hessian)
@@ -108,7 +108,7 @@ def stability_edge(
     (1.0, 1.9)
     """
     hessian = _checks.symmetric("hessian", hessian)
-    stiffest = modes(hessian, checked_preconditioner(1.0, preconditioner, len(hessian))).rates[-1]
+    stiffest = modes_of(hessian, checked_preconditioner(1.0, preconditioner, len(hessian))).rates[-1]
     if stiffest <= 0:
         msg = f"hessian must have a positive eigenvalue to have a stability edge, but its largest is {stiffest:.6g}."
         raise ValueError(msg)
@@ -181,7 +181,7 @@ def relaxation_times(
     array([9.4912, 1.9576])
     """
     hessian = _checks.symmetric("hessian", hessian)
-    rates = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(hessian))).rates
+    rates = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(hessian))).rates
     radius = np.abs(np.linalg.eigvals(mode_transitions(rates, _checks.momentum(momentum), nesterov))).max(-1)
     with np.errstate(divide="ignore"):
         return np.where(radius < 1, -1 / np.log(np.minimum(radius, 1.0)), np.inf)

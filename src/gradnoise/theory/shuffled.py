@@ -9,7 +9,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.epoch import epoch_of
-from gradnoise.theory.modes import Modes, checked_preconditioner, checked_rates, modes, rate_edge, require_stable
+from gradnoise.theory.modes import Modes, checked_preconditioner, checked_rates, modes_of, rate_edge, require_stable
 
 
 def shuffled_covariance(
@@ -213,7 +213,7 @@ def _prepared(
     hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive")
     examples = None if num_examples is None else _checks.integer("num_examples", num_examples)
     size, mu = _checks.batch_size(batch_size, examples, "shuffled"), _checks.momentum(momentum)
-    found = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))
+    found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))
     require_stable(found, learning_rate, mu, nesterov)
     setting = {"num_examples": examples, "batch_size": size, "momentum": mu, "nesterov": nesterov}
     return found, found.gradient_noise(covariance), setting

@@ -7,7 +7,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.chain import LinearChain
-from gradnoise.theory.modes import checked_preconditioner, checked_rates, modes, rate_edge, require_stable
+from gradnoise.theory.modes import checked_preconditioner, checked_rates, modes_of, rate_edge, require_stable
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.shuffled import shuffled_covariance
 
@@ -82,7 +82,7 @@ def stationary_covariance(
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
     mu = _checks.momentum(momentum)
-    found = modes(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
+    found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
     if time == "continuous":
         return found.covariance(continuous_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
     require_stable(found, learning_rate, mu, nesterov)
@@ -275,7 +275,7 @@ def chain_from_noise(
     added = (
         np.zeros((size, size)) if injected is None else _checks.symmetric("injected", injected, size, definite="semi")
     )
-    require_stable(modes(hessian, scaled), learning_rate, mu, nesterov)
+    require_stable(modes_of(hessian, scaled), learning_rate, mu, nesterov)
     step = scaled * np.eye(size) if np.ndim(scaled) == 0 else np.asarray(scaled)
     return _assemble(step @ hessian, step, noise, added, mu, nesterov)
 

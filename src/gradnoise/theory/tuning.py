@@ -9,7 +9,7 @@ from scipy.optimize import brentq, minimize
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.modes import bends, modes, rate_edge
+from gradnoise.theory.modes import bends, modes_of, rate_edge
 from gradnoise.theory.noise import batch_noise
 
 KINDS = ("scalar", "diagonal", "diagonal_closed", "sqrt", "full")
@@ -173,7 +173,7 @@ def _noise_diagonal(noise: Array) -> Array:
 
 
 def _discrete_rate(hessian: Array, noise: Array, shape: Array, examples: int, mu: float, small_step: float) -> float:
-    found = modes(hessian, shape)
+    found = modes_of(hessian, shape)
     r, s, (a, b) = found.rates, found.gradient_noise(noise), bends(mu, "discrete")
     linear = (1 - mu) * np.add.outer(r, r)
     bent = b * np.add.outer(r**2, r**2) - a * np.outer(r, r)
@@ -199,7 +199,7 @@ def _best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time:
 
     def divergence(logs: Array) -> tuple[float, Array]:
         step = np.exp(logs)
-        found = modes(hessian, np.diag(step))
+        found = modes_of(hessian, np.diag(step))
         if found.rates[-1] >= edge:
             return np.inf, np.zeros_like(logs)
         r = found.rates
@@ -235,5 +235,5 @@ def _diagonal_starts(noise: Array, examples: int, mu: float) -> list[Array]:
 
 def _start(diagonal: Array, hessian: Array, edge: float) -> Array:
     """Logarithm of a diagonal, shrunk to half the stability edge where it lies beyond."""
-    stiffest = modes(hessian, np.diag(diagonal)).rates[-1]
+    stiffest = modes_of(hessian, np.diag(diagonal)).rates[-1]
     return np.asarray(np.log(diagonal * min(1.0, edge / (2 * stiffest))))
