@@ -14,9 +14,24 @@ from gradnoise._types import AnyArray, Pytree
 T = TypeVar("T")
 
 
+class _Label:
+    """A value that equals every other: jit does not see it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Label)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @dataclass_transform(frozen_default=True)
-def record(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+def record(*, static: tuple[str, ...] = (), labels: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
     """Make a frozen dataclass that is a JAX pytree: fields named in `static` are compared, all others are leaves.
+
+    Fields named in `labels` are carried along but never compared: another value does not recompile.
 
     JAX rebuilds records without `__init__`, so a `__post_init__` checks what a user passes and never sees a tracer.
     """
@@ -24,22 +39,22 @@ def record(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
     def wrap(cls: type[T]) -> type[T]:
         made: Any = dataclass(frozen=True)(cls)
         names = [f.name for f in fields(made)]
-        traced = [n for n in names if n not in static]
+        traced = [n for n in names if n not in static and n not in labels]
+
+        def fixed(r: T) -> tuple[Any, ...]:
+            return (*(getattr(r, n) for n in static), *(_Label(getattr(r, n)) for n in labels))
 
         def unflatten(fixed: tuple[Any, ...], leaves: Any) -> T:
             self: T = object.__new__(made)
-            for name, value in zip([*static, *traced], [*fixed, *leaves], strict=True):
-                object.__setattr__(self, name, value)
+            for name, value in zip([*static, *labels, *traced], [*fixed, *leaves], strict=True):
+                object.__setattr__(self, name, value.value if isinstance(value, _Label) else value)
             return self
 
         jax.tree_util.register_pytree_with_keys(
             made,
-            lambda r: (
-                [(jax.tree_util.GetAttrKey(n), getattr(r, n)) for n in traced],
-                tuple(getattr(r, n) for n in static),
-            ),
+            lambda r: ([(jax.tree_util.GetAttrKey(n), getattr(r, n)) for n in traced], fixed(r)),
             unflatten,
-            lambda r: ([getattr(r, n) for n in traced], tuple(getattr(r, n) for n in static)),
+            lambda r: ([getattr(r, n) for n in traced], fixed(r)),
         )
         return made  # type: ignore[no-any-return]
 

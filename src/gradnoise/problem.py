@@ -14,7 +14,7 @@ from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Pytree
 
 
-@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample", "names"))
+@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample"), labels=("names",))
 class Problem:
     """A statistical problem whose **mean loss** is L = -(1/N) [ Σ_n log_likelihood(params, example_n) + log_prior(params) ].
 
@@ -35,7 +35,8 @@ class Problem:
         Optional pytree of numbers that both functions read (prior scales, observation scale). They are traced: changing
         them does not recompile.
     predict, sample
-        ``predict(params, inputs)`` and ``sample(key, params, inputs)`` for posterior predictives.
+        ``predict(params, inputs)`` and ``sample(key, params, inputs)`` for posterior predictives; where hyperparams are
+        given, both get them last.
     names
         Optional names of the D parameters, in the order of `flatten`.
 

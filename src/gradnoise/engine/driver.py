@@ -184,7 +184,11 @@ def initial_params(problem: Any, init: Any, num_chains: int, seed: int) -> AnyAr
             msg = f"init must be a run of num_chains = {num_chains} chains, got {init.num_chains}."
             raise ValueError(msg)
         return np.asarray(init.state, np.float64)
-    init = getattr(init, "params", init)
+    init = (
+        init.vector if hasattr(init, "vector") else getattr(init, "params", init)
+    )  # a Mode keeps its point in float64
+    if getattr(init, "shape", None) == (d,):
+        init = problem.unflatten(np.asarray(init))
     if _is_matrix(init, d) and _is_matrix(init, num_chains, d):
         msg = f"init of shape ({d}, {d}) is ambiguous with num_chains = {num_chains} = D: pass (params, covariance) or params."
         raise ValueError(msg)

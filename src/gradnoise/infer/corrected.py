@@ -25,7 +25,7 @@ def corrected_langevin(
     burn_in: int | None = None,
     mode: Any = None,
     law: Any = None,
-    num_law_draws: int = 128,
+    num_law_draws: int | None = None,
     progress: Any = True,
 ) -> Posterior:
     """Sample θ ← θ - Pĝ + ξ with P = ηA⁻¹ and Cov ξ = (1 - (1-η)²)(NA)⁻¹ - P(C/B)P: exact at a finite step on a quadratic.

@@ -21,7 +21,7 @@ def gaussian(
     key: Any = 0,
     mode: Any = None,
     law: Any = None,
-    num_law_draws: int = 128,
+    num_law_draws: int | None = None,
 ) -> Posterior:
     """Draw from the Gaussian variational law: E∇L = 0 and covariance (N E∇²L)⁻¹ (see `measure.gaussian_law`).
 
@@ -60,7 +60,7 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
 
     found = modes.find_mode(problem) if mode is None else mode
     hessian = measure.local_geometry(problem, found).hessian
-    mean = problem.flatten(found.params).astype(np.float64)
+    mean = found.vector
     reasons = ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",)
     return _drawn(
         "Laplace", problem, mean, np.linalg.inv(problem.num_examples * hessian), num_draws, num_chains, key, reasons

@@ -43,7 +43,9 @@ class Place(NamedTuple):
         return np.linalg.inv(self.law.num_examples * self.hessian)
 
 
-def place(problem: Any, at: str, *, mode: Any = None, law: Any = None, num_law_draws: int = 128, key: Any = 0) -> Place:
+def place(
+    problem: Any, at: str, *, mode: Any = None, law: Any = None, num_law_draws: int | None = None, key: Any = 0
+) -> Place:
     """Find the mode and the variational law (unless given) and take H and C where `at` says."""
     at = _checks.one_of("at", at, AT)
     mode = modes.find_mode(problem) if mode is None else mode
@@ -51,9 +53,7 @@ def place(problem: Any, at: str, *, mode: Any = None, law: Any = None, num_law_d
     if at == "posterior":
         return Place(law.mean, law.hessian, law.gradient_covariance, law, at)
     geometry = measure.local_geometry(problem, mode, at=at, num_draws=num_law_draws, key=key)
-    return Place(
-        problem.flatten(mode.params).astype(np.float64), geometry.hessian, geometry.gradient_covariance, law, at
-    )
+    return Place(mode.vector, geometry.hessian, geometry.gradient_covariance, law, at)
 
 
 class Length(NamedTuple):

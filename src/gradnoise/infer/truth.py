@@ -85,7 +85,7 @@ def reference(
 
 def is_quadratic(problem: Any, mode: Any) -> bool:
     """Whether the Hessian is the same at the mode and three posterior standard deviations away, to rounding."""
-    here = problem.flatten(mode.params).astype(np.float64)
+    here = mode.vector
     hessian = derivatives.hessian(problem, here)
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * hessian))
     z = np.random.default_rng(0).standard_normal((2, len(here)))
@@ -95,7 +95,7 @@ def is_quadratic(problem: Any, mode: Any) -> bool:
 
 def gradient_seconds(problem: Any, mode: Any) -> float:
     """Wall time of one gradient over all data, after compilation."""
-    here = problem.flatten(mode.params).astype(np.float64)
+    here = mode.vector
     derivatives.loss_and_gradient(problem, here)
     began = time.perf_counter()
     for _ in range(3):
@@ -107,7 +107,7 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
     """Sample by NUTS (BlackJAX, window adaptation) in coordinates whitened by the curvature at the mode, in float64."""
     draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
     found = modes.find_mode(problem) if mode is None else mode
-    here = problem.flatten(found.params).astype(np.float64)
+    here = found.vector
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
     seed = seed_of(key)
     start = np.random.default_rng(seed).standard_normal((chains, len(here)))

@@ -33,7 +33,7 @@ def constant_sgd(
     burn_in: int | None = None,
     mode: Any = None,
     law: Any = None,
-    num_law_draws: int = 128,
+    num_law_draws: int | None = None,
     progress: Any = True,
 ) -> Posterior:
     """Sample with SGD alone, its step tuned so that the stationary law is closest to the posterior.
@@ -63,7 +63,7 @@ def constant_sgd(
     mode, law
         From `find_mode` and `measure.gaussian_law`, where they are known already.
     num_law_draws
-        Draws that the variational law is found with.
+        Draws that the variational law is found with; None: by the rule of `measure.gaussian_law`.
     progress
         As in `simulate`; True also prints the planned steps.
 
