@@ -33,7 +33,7 @@ def test_readme_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     script.write_text(code)
     names = runpy.run_path(str(script))
     ratio = (names["run"].covariance / names["predicted"]).diagonal()
-    assert ratio.min() > 0.85
-    assert ratio.max() < 1.15
+    assert ratio.min() > 0.8
+    assert ratio.max() < 1.25
     assert "corrected Langevin" in capsys.readouterr().out
     assert names["posterior"].verdict.level == "trustworthy"
