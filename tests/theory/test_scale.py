@@ -27,8 +27,19 @@ MATRICES = {
     "covariance_q": (W, 0, 2),
     "covariance_p": (C, 0, 2),
 }
+MATRICES |= {
+    "total_hessian": (H, 0, -2),
+    "gradient": (np.array([0.3, -0.2, 0.5]), 1, -1),
+    "standard_deviation": (np.array([1.0, 0.6, 0.8]), 1, -1),
+}
 SCALARS = {"learning_rate": (0.3, -1, 2), "step_size": (0.01, 0, 2), "num_examples": (60, -1, 0)}
-PLAIN = {"batch_size": 10, "momentum": 0.4, "window": 7}
+SCALARS |= {
+    "prior_precision": (0.3, 0, -2),
+    "localization": (0.7, 0, -2),
+    "inverse_temperature": (40.0, -1, 0),
+    "noise_scale": (3.0, -1, 2),
+}
+PLAIN = {"l": 4, "batch_size": 10, "momentum": 0.4, "window": 7}
 
 # formula -> (arguments, read-out, power of the loss, power of the parameter); posterior-type formulas keep N·loss fixed
 SCALES = [
@@ -72,6 +83,23 @@ SCALES = [
     ("corrected_langevin_tuning", "hessian gradient_covariance num_examples batch_size", "eta_max", 0, 0),
     ("mean_field_covariance", "hessian num_examples", None, 0, 2),
     ("gaussian_kl", "covariance_q covariance_p", None, 0, 0),
+    ("temperature", "learning_rate batch_size momentum", None, -1, 2),
+    ("gradient_noise_scale", "gradient gradient_covariance", None, 0, 0),
+    ("critical_noise_scale", "gradient gradient_covariance hessian", None, 0, 0),
+    ("best_step", "gradient gradient_covariance hessian batch_size", "learning_rate", -1, 2),
+    ("best_step", "gradient gradient_covariance hessian batch_size", "loss_decrease", 1, 0),
+    ("best_sign_step", "gradient standard_deviation hessian batch_size", "learning_rate", 0, 1),
+    ("best_sign_step", "gradient standard_deviation hessian batch_size", "loss_decrease", 1, 0),
+    ("svag_noise", "gradient_covariance batch_size l", None, 2, -2),
+    ("log_occam_factor", "total_hessian prior_precision", None, 0, 0),
+    ("optimum_batch_size", "noise_scale learning_rate num_examples momentum", None, -1, 0),
+    (
+        "learning_coefficient",
+        "hessian gradient_covariance inverse_temperature localization step_size batch_size",
+        "value",
+        0,
+        0,
+    ),
 ]
 
 

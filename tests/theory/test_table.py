@@ -100,8 +100,40 @@ TABLE = {
         "weighted-mean momentum",
     ),
     "stein": ("test_agreement::test_stein", "F transposed"),
+    "best_sign_step": ("test_noise_scales::test_best_sign_step", "H instead of its off-diagonal"),
+    "best_step": ("test_noise_scales::test_best_step_by_search", "missing factor 1/2"),
+    "critical_noise_scale": ("test_noise_scales::test_noise_scales_equal_for_isotropic_curvature", "H diagonal"),
+    "gradient_estimates": ("test_noise_scales::test_gradient_estimates", "biased |mean|²"),
+    "gradient_noise_scale": (
+        "test_noise_scales::test_noise_scales_equal_for_isotropic_curvature",
+        "missing factor 2",
+    ),
+    "learning_coefficient": (
+        "test_evidence::test_learning_coefficient_by_simulation test_evidence::test_learning_coefficient",
+        "batch size forgotten",
+    ),
+    "linear_regression_evidence": (
+        "test_evidence::test_laplace_is_exact_for_linear_regression",
+        "prior variance for precision",
+    ),
+    "log_evidence": ("test_evidence::test_laplace_is_exact_for_linear_regression", "mean-loss Hessian"),
+    "log_evidence_ratio": ("test_evidence::test_evidence_against_the_null", "inverted sign"),
+    "log_occam_factor": ("test_evidence::test_occam_factor", "factor 1/2 missing"),
+    "optimum_batch_size": ("test_noise_scales::test_optimum_batch_size", "B much smaller than N"),
+    "svag_coefficients": ("test_svag::test_every_pair test_svag::test_one_is_plain_sgd", "amplified twice"),
+    "svag_moments": ("test_svag::test_every_pair", "third as l"),
+    "svag_noise": ("test_svag::test_svag_noise", "halves independent"),
+    "temperature": ("test_noise_scales::test_temperature", "missing factor 2"),
+    "two_batch_estimates": ("test_noise_scales::test_two_batch_estimates", "harmonic weights"),
 }
-RECORDS = {"CorrectedLangevin", "NotLinear"}  # hold results, compute nothing
+RECORDS = {
+    "CorrectedLangevin",
+    "NotLinear",
+    "BestStep",
+    "LearningCoefficient",
+    "NoiseEstimates",
+    "SvagMoments",
+}  # hold results, compute nothing
 
 
 def public_formulas():

@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
+from gradnoise.theory.adaptive import AdaptiveLaw, adam_law, rmsprop_law
+from gradnoise.theory.averaged_sampler import (
+    AveragingRange,
+    averaging_correlation,
+    averaging_errors,
+    averaging_factors,
+    averaging_range,
+)
 from gradnoise.theory.averages import iterate_average_covariance
+from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
 from gradnoise.theory.chain import LinearChain, NotLinear, power_sums, stein
+from gradnoise.theory.evidence import (
+    LearningCoefficient,
+    learning_coefficient,
+    linear_regression_evidence,
+    log_evidence,
+    log_evidence_ratio,
+    log_occam_factor,
+)
+from gradnoise.theory.fisher import fisher_scoring_covariance, fisher_scoring_injection, fisher_scoring_preconditioner
 from gradnoise.theory.langevin import (
     CorrectedLangevin,
     corrected_langevin_tuning,
     langevin_correction,
     langevin_covariance,
 )
+from gradnoise.theory.llc import LlcEstimate, llc_error
 from gradnoise.theory.modes import rate_edge, relaxation_times, stability_edge, stability_fraction
+from gradnoise.theory.newton import (
+    NaturalGradient,
+    natural_gradient_inverse_moment,
+    natural_gradient_law,
+    newton_covariance,
+    newton_regression_covariance,
+)
 from gradnoise.theory.noise import batch_noise, noise_factor, noise_scale
+from gradnoise.theory.noise_estimates import (
+    NoiseEstimates,
+    gradient_estimates,
+    two_batch_estimates,
+)
+from gradnoise.theory.noise_scales import (
+    BestStep,
+    best_sign_step,
+    best_step,
+    critical_noise_scale,
+    gradient_noise_scale,
+    optimum_batch_size,
+    temperature,
+)
+from gradnoise.theory.phase import (
+    PositionVelocity,
+    continuous_autocovariance,
+    effective_temperature,
+    mean_square_displacement,
+    oscillation_frequencies,
+    position_velocity_law,
+)
 from gradnoise.theory.posterior import gaussian_kl, mean_field_covariance
+from gradnoise.theory.reverse import reverse_learning_rate
 from gradnoise.theory.shuffled import (
     epoch_average_covariance,
     fixed_order_covariance,
     shuffled_covariance,
     shuffled_weights,
 )
+from gradnoise.theory.signs import SignStep, sign_descent_step
 from gradnoise.theory.stationary import (
     chain_from_noise,
     continuous_covariance,
@@ -26,38 +76,99 @@ from gradnoise.theory.stationary import (
     mode_covariance,
     stationary_covariance,
 )
+from gradnoise.theory.svag import (
+    SvagMoments,
+    svag_coefficients,
+    svag_moments,
+    svag_noise,
+)
 from gradnoise.theory.targets import preconditioner_for
+from gradnoise.theory.trajectory import BatchMeans, batch_means_error, hessian_regression_error, long_run_bound
 from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
 
 __all__ = [
+    "AdaptiveLaw",
+    "AveragingRange",
+    "BatchMeans",
+    "BestStep",
     "CorrectedLangevin",
+    "LangevinError",
+    "LearningCoefficient",
     "LinearChain",
+    "LlcEstimate",
+    "NaturalGradient",
+    "NoiseEstimates",
     "NotLinear",
+    "PositionVelocity",
+    "SignStep",
+    "SvagMoments",
+    "adam_law",
+    "averaging_correlation",
+    "averaging_errors",
+    "averaging_factors",
+    "averaging_range",
+    "batch_means_error",
     "batch_noise",
+    "best_sign_step",
+    "best_step",
     "chain_from_noise",
+    "continuous_autocovariance",
     "continuous_covariance",
     "corrected_langevin_tuning",
+    "critical_noise_scale",
+    "effective_temperature",
     "epoch_average_covariance",
+    "fisher_scoring_covariance",
+    "fisher_scoring_injection",
+    "fisher_scoring_preconditioner",
     "fixed_order_covariance",
     "gaussian_kl",
+    "gradient_estimates",
+    "gradient_noise_scale",
+    "hessian_regression_error",
     "iterate_average_covariance",
     "langevin_correction",
     "langevin_covariance",
+    "langevin_error",
+    "learning_coefficient",
     "linear_chain",
+    "linear_regression_evidence",
+    "llc_error",
+    "log_evidence",
+    "log_evidence_ratio",
+    "log_occam_factor",
+    "long_run_bound",
     "mean_field_covariance",
+    "mean_square_displacement",
     "mode_covariance",
+    "natural_gradient_inverse_moment",
+    "natural_gradient_law",
+    "newton_covariance",
+    "newton_regression_covariance",
     "noise_factor",
     "noise_scale",
     "optimal_learning_rate",
     "optimal_preconditioner",
+    "optimum_batch_size",
+    "oscillation_frequencies",
+    "position_velocity_law",
     "power_sums",
     "preconditioner_for",
     "rate_edge",
     "relaxation_times",
+    "reverse_learning_rate",
+    "rmsprop_law",
     "shuffled_covariance",
     "shuffled_weights",
+    "sign_descent_step",
     "stability_edge",
     "stability_fraction",
     "stationary_covariance",
     "stein",
+    "svag_coefficients",
+    "svag_moments",
+    "svag_noise",
+    "temperature",
+    "two_batch_estimates",
+    "variance_errors",
 ]
