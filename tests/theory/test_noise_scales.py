@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy import optimize, stats
+from scipy import optimize
 
 from gradnoise import theory
 from gradnoise.results import Estimate, mean_of
@@ -98,26 +98,6 @@ def test_noise_scales_equal_for_isotropic_curvature():
     )
     # signal and noise of a batch of that size are equal
     planted_defects(close(G @ G), np.trace(C) / simple, {"missing factor 2": 2 * np.trace(C) / simple})
-
-
-@pytest.mark.parametrize(("size", "golden"), [(1, 0.049926), (16, 0.185867), (256, 0.263157)])
-def test_best_sign_step(size, golden):
-    """recent.md §2.7 to the digits printed, and against the probabilities of the four sign patterns."""
-    sd = np.array([1.0, 0.6])
-    found = theory.best_sign_step(G, sd, H, batch_size=size)
-    assert_allclose(found.learning_rate, golden, atol=5e-7)
-    up = stats.norm.cdf(np.sqrt(size) * G / sd)
-    bend = gain = 0.0
-    for signs in itertools.product([1, -1], repeat=2):
-        s = np.array(signs)
-        probability = np.prod(np.where(s > 0, up, 1 - up))
-        gain += probability * G @ s
-        bend += probability * s @ H @ s
-    wrong = {"H instead of its off-diagonal": gain / (np.trace(H) + (2 * up - 1) @ H @ (2 * up - 1)), "sqrt B": gain}
-    planted_defects(close(gain / bend), found.learning_rate, wrong)
-    assert_allclose(found.loss_decrease, gain**2 / (2 * bend), rtol=1e-10)
-    if size == 16:
-        assert_allclose(found.loss_decrease, 0.036660, atol=5e-7)
 
 
 # --- estimators ---
@@ -232,8 +212,6 @@ def test_dimensions_of_the_estimates():
         (lambda: theory.critical_noise_scale([0, 1], C, -H), "hessian must curve upwards along the gradient"),
         (lambda: theory.best_step(G, C, -H, batch_size=2), "hessian must curve upwards along the gradient"),
         (lambda: theory.best_step(G, C, H, batch_size=0), "batch_size must be > 0"),
-        (lambda: theory.best_sign_step(G, [1, 0], H, batch_size=2), "standard_deviation must be > 0"),
-        (lambda: theory.best_sign_step(G, [1, 1], -H, batch_size=2), "hessian must curve upwards along the step"),
         (lambda: theory.optimum_batch_size(noise_scale=-1, learning_rate=1, num_examples=9), "noise_scale must lie in"),
         (lambda: theory.two_batch_estimates([1, 2], [1], small_batch_size=1, big_batch_size=2), "big_squared_norms"),
         (

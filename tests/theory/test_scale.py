@@ -30,13 +30,10 @@ MATRICES = {
 MATRICES |= {
     "total_hessian": (H, 0, -2),
     "gradient": (np.array([0.3, -0.2, 0.5]), 1, -1),
-    "standard_deviation": (np.array([1.0, 0.6, 0.8]), 1, -1),
 }
 SCALARS = {"learning_rate": (0.3, -1, 2), "step_size": (0.01, 0, 2), "num_examples": (60, -1, 0)}
 SCALARS |= {
     "prior_precision": (0.3, 0, -2),
-    "localization": (0.7, 0, -2),
-    "inverse_temperature": (40.0, -1, 0),
     "noise_scale": (3.0, -1, 2),
 }
 PLAIN = {"l": 4, "batch_size": 10, "momentum": 0.4, "window": 7}
@@ -88,18 +85,9 @@ SCALES = [
     ("critical_noise_scale", "gradient gradient_covariance hessian", None, 0, 0),
     ("best_step", "gradient gradient_covariance hessian batch_size", "learning_rate", -1, 2),
     ("best_step", "gradient gradient_covariance hessian batch_size", "loss_decrease", 1, 0),
-    ("best_sign_step", "gradient standard_deviation hessian batch_size", "learning_rate", 0, 1),
-    ("best_sign_step", "gradient standard_deviation hessian batch_size", "loss_decrease", 1, 0),
     ("svag_noise", "gradient_covariance batch_size l", None, 2, -2),
     ("log_occam_factor", "total_hessian prior_precision", None, 0, 0),
     ("optimum_batch_size", "noise_scale learning_rate num_examples momentum", None, -1, 0),
-    (
-        "learning_coefficient",
-        "hessian gradient_covariance inverse_temperature localization step_size batch_size",
-        "value",
-        0,
-        0,
-    ),
 ]
 
 

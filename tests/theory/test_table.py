@@ -100,17 +100,12 @@ TABLE = {
         "weighted-mean momentum",
     ),
     "stein": ("test_agreement::test_stein", "F transposed"),
-    "best_sign_step": ("test_noise_scales::test_best_sign_step", "H instead of its off-diagonal"),
     "best_step": ("test_noise_scales::test_best_step_by_search", "missing factor 1/2"),
     "critical_noise_scale": ("test_noise_scales::test_noise_scales_equal_for_isotropic_curvature", "H diagonal"),
     "gradient_estimates": ("test_noise_scales::test_gradient_estimates", "biased |mean|²"),
     "gradient_noise_scale": (
         "test_noise_scales::test_noise_scales_equal_for_isotropic_curvature",
         "missing factor 2",
-    ),
-    "learning_coefficient": (
-        "test_evidence::test_learning_coefficient_by_simulation test_evidence::test_learning_coefficient",
-        "batch size forgotten",
     ),
     "linear_regression_evidence": (
         "test_evidence::test_laplace_is_exact_for_linear_regression",
@@ -130,7 +125,6 @@ RECORDS = {
     "CorrectedLangevin",
     "NotLinear",
     "BestStep",
-    "LearningCoefficient",
     "NoiseEstimates",
     "SvagMoments",
 }  # hold results, compute nothing

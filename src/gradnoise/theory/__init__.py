@@ -14,8 +14,6 @@ from gradnoise.theory.averages import iterate_average_covariance
 from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
 from gradnoise.theory.chain import LinearChain, NotLinear, power_sums, stein
 from gradnoise.theory.evidence import (
-    LearningCoefficient,
-    learning_coefficient,
     linear_regression_evidence,
     log_evidence,
     log_evidence_ratio,
@@ -45,7 +43,6 @@ from gradnoise.theory.noise_estimates import (
 )
 from gradnoise.theory.noise_scales import (
     BestStep,
-    best_sign_step,
     best_step,
     critical_noise_scale,
     gradient_noise_scale,
@@ -93,7 +90,6 @@ __all__ = [
     "BestStep",
     "CorrectedLangevin",
     "LangevinError",
-    "LearningCoefficient",
     "LinearChain",
     "LlcEstimate",
     "NaturalGradient",
@@ -109,7 +105,6 @@ __all__ = [
     "averaging_range",
     "batch_means_error",
     "batch_noise",
-    "best_sign_step",
     "best_step",
     "chain_from_noise",
     "continuous_autocovariance",
@@ -130,7 +125,6 @@ __all__ = [
     "langevin_correction",
     "langevin_covariance",
     "langevin_error",
-    "learning_coefficient",
     "linear_chain",
     "linear_regression_evidence",
     "llc_error",
