@@ -1,0 +1,158 @@
+"""Adam and RMSprop near a minimum: the self-consistent stationary law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import root
+
+from gradnoise import _checks
+from gradnoise._types import Array, ArrayLike
+from gradnoise.theory.modes import modes_of, rate_edge
+from gradnoise.theory.noise import batch_noise
+from gradnoise.theory.stationary import mode_covariance
+
+_ITERATIONS = 100
+_SETTLED = 1e-9  # relative, in v
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveLaw:
+    """Self-consistent stationary law of an adaptive rule near a minimum.
+
+    Attributes
+    ----------
+    covariance
+        Σ, (D, D), parameter².
+    second_moment
+        v, (D,), gradient²: what the rule's running mean of squares settles at.
+    preconditioner
+        P, (D,), parameter²/loss: the diagonal that multiplies the heavy-ball accumulator; contains the learning rate.
+    """
+
+    covariance: Array
+    second_moment: Array
+    preconditioner: Array
+
+
+def adam_law(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    b1: float = 0.9,
+    eps: float = 1e-8,
+    sampling: str = "with_replacement",
+    num_examples: int | None = None,
+) -> AdaptiveLaw:
+    r"""Stationary law of Adam near a minimum.
+
+    Equation: v_i = (HΣH)_ii + S_ii, P = diag(η(1−β₁)/(√v_i + ε)), Σ = heavy-ball covariance of `stationary_covariance` with
+    preconditioner P and momentum β₁; solved together.
+
+    ===================  ======  ======  ============================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ============================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example; S of `batch_noise`
+    learning_rate        η       ()      parameter
+    batch_size           B       ()      examples a step
+    b1                   β₁      ()      decay of the mean of gradients
+    eps                  ε       ()      gradient
+    num_examples         N       ()      examples; needed without replacement
+    returns              –       –       `AdaptiveLaw`
+    ===================  ======  ======  ============================================
+
+    Assumptions: quadratic loss, constant noise, bias correction over, β₂ → 1 (error O(1−β₂): below 1 % for β₂ ≥ 0.9 in the
+    cases simulated). H and C need not commute; β₂ does not enter.
+    Limit: S_ii ≫ (HΣH)_ii gives the noise-dominated form v = S_ii. Where η is so large that the solver does not settle, it raises.
+
+    Reference: derived here. The closed form of Liu, Ziyin, Ueda (2021) with J = HΣH and no noise floor does not describe Adam.
+
+    >>> law = adam_law([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.2, batch_size=4)
+    >>> law.covariance.round(6), law.second_moment.round(5)
+    (array([[ 0.022759, -0.017033],
+           [-0.017033,  0.077347]]), array([0.32756, 0.11628]))
+    """
+    decay = _checks.within("b1", b1, 0.0, 1.0, closed="left")
+    noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
+    return _self_consistent(hessian, noise, _checks.positive("learning_rate", learning_rate) * (1 - decay), decay, eps)
+
+
+def rmsprop_law(
+    hessian: ArrayLike,
+    gradient_covariance: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    momentum: float = 0.0,
+    eps: float = 1e-8,
+    sampling: str = "with_replacement",
+    num_examples: int | None = None,
+) -> AdaptiveLaw:
+    r"""Stationary law of RMSprop near a minimum.
+
+    Equation: v_i = (HΣH)_ii + S_ii, P = diag(η/(√v_i + ε)), Σ = heavy-ball covariance with preconditioner P and momentum μ.
+
+    ===================  ======  ======  ============================================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ============================================
+    hessian              H       (D, D)  curvature of the mean loss
+    gradient_covariance  C       (D, D)  gradient², per example; S of `batch_noise`
+    learning_rate        η       ()      parameter
+    batch_size           B       ()      examples a step
+    momentum             μ       ()      m ← μ m + P g; θ ← θ − m
+    eps                  ε       ()      gradient, outside the root
+    num_examples         N       ()      examples; needed without replacement
+    returns              –       –       `AdaptiveLaw`
+    ===================  ======  ======  ============================================
+
+    Assumptions: quadratic loss, constant noise, not centred, decay of the squares → 1.
+    Limit: `adam_law` at b1 = μ has the same law with η(1−μ) for η.
+
+    Reference: derived here, as `adam_law`.
+
+    >>> law = rmsprop_law([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.2, batch_size=4)
+    >>> law.covariance.round(6)
+    array([[ 0.033692, -0.023512],
+           [-0.023512,  0.082394]])
+    """
+    mu = _checks.momentum(momentum)
+    noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
+    return _self_consistent(hessian, noise, _checks.positive("learning_rate", learning_rate), mu, eps)
+
+
+def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, eps: float) -> AdaptiveLaw:
+    """Solve ln v = ln diag(HΣ(v)H + S): damped steps from the noise floor into the basin, then Powell's hybrid method."""
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    floor = np.diag(noise)
+    if floor.min() <= 0:
+        msg = f"gradient_covariance must have a positive diagonal for an adaptive rule, but entry {int(floor.argmin())} is {floor.min():.3g}. Leave that parameter out."
+        raise ValueError(msg)
+    eps = _checks.within("eps", eps, 0.0, np.inf, closed="left")
+
+    def law(log_v: Array) -> AdaptiveLaw | None:
+        step = rate / (np.exp(log_v / 2) + eps)
+        found = modes_of(hessian, np.diag(step))
+        if found.rates[-1] >= rate_edge(momentum=mu):
+            return None
+        sigma = found.covariance(mode_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
+        return AdaptiveLaw(sigma, np.exp(log_v), step)
+
+    def mismatch(log_v: Array) -> Array:
+        found = law(log_v)
+        if found is None:  # unstable: the noise it would make is infinite, so v must grow
+            return np.full(len(floor), 10.0)
+        return np.asarray(np.log(np.diag(hessian @ found.covariance @ hessian) + floor) - log_v)
+
+    log_v = np.log(floor)
+    for _ in range(_ITERATIONS):
+        log_v = log_v + 0.1 * np.clip(mismatch(log_v), -1.0, 1.0)
+    log_v = root(mismatch, log_v, tol=1e-14).x
+    settled, gap = law(log_v), float(np.abs(mismatch(log_v)).max())
+    if settled is None or gap > _SETTLED:
+        msg = f"learning_rate must be small enough for the self-consistent law to settle, but its mismatch is still {gap:.3g}."
+        raise ValueError(msg)
+    return settled
