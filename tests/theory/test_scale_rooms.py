@@ -21,6 +21,21 @@ EXAMPLES = (600, -1, 0)  # N·loss keeps its value
 SCORING = {"step_size": (0.5, 0, 0), "injected": (W, 2, -2), "batch_size": 10}
 REGRESSION = {"hessian": HESSIAN, "label_variance": (0.7, 1, 0), "batch_size": 10, "momentum": 0.4}
 
+SIGN = {
+    "gradient": (np.array([0.3, -0.2, 0.1]), 1, -1),
+    "standard_deviation": (np.array([1.0, 0.6, 0.8]), 1, -1),
+    "hessian": HESSIAN,
+    "batch_size": 10,
+}
+LOCALISED = {
+    "hessian": HESSIAN,
+    "gradient_covariance": NOISE,
+    "inverse_temperature": (40.0, -1, 0),
+    "localization": (0.7, 0, -2),
+    "step_size": (0.001, 0, 2),
+    "batch_size": 10,
+}
+
 # formula, arguments, read-out, power of the loss, power of the parameter
 SCALES = [
     ("newton_covariance", SGD | {"learning_rate": 0.3, "momentum": 0.4}, None, 0, 2),
@@ -80,6 +95,9 @@ SCALES = [
         -1,
         2,
     ),
+    ("best_sign_step", SIGN, "learning_rate", 0, 1),
+    ("best_sign_step", SIGN, "loss_decrease", 1, 0),
+    ("learning_coefficient", LOCALISED, "value", 0, 0),
 ]
 
 
