@@ -141,7 +141,7 @@ def linear_regression_evidence(
 
 
 def _spectrum(total_hessian: ArrayLike) -> Array:
-    eigenvalues: Array = np.linalg.eigvalsh(_checks.symmetric("total_hessian", total_hessian))
+    eigenvalues = np.asarray(np.linalg.eigvalsh(_checks.symmetric("total_hessian", total_hessian)), np.float64)
     if eigenvalues[0] <= 0:
         msg = (
             f"total_hessian must be positive definite, but its smallest eigenvalue is {eigenvalues[0]:.6g}. "

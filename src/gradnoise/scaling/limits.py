@@ -1,0 +1,60 @@
+"""How far a rule reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradnoise import _checks
+from gradnoise.scaling.settings import adaptive_settings, is_adaptive, linear_settings, memories
+
+
+def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = None) -> float:
+    r"""Return the largest factor by which a rule may multiply the batch size.
+
+    ::
+
+        square_root   κ ≤ 1/(1 − min β)          beyond, an average would have no memory left
+        linear        κ < edge/η                 beyond, the quadratic diverges
+
+    Parameters
+    ----------
+    settings
+        As for `square_root` (adam, adamw, rmsprop) or `linear` (sgd, momentum, nesterov).
+    stability_edge
+        η at which the quadratic diverges, from `theory.stability_edge`; needed by the linear rule.
+
+    Returns
+    -------
+    float
+        κ, not rounded to whole batches.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the settings are malformed, or the linear rule is asked without an edge.
+
+    Notes
+    -----
+    Necessary, not sufficient: accuracy is lost earlier (`Scaled.validity`, `max_factor_for_linear`). Assumptions: as for the
+    rule.
+
+    References
+    ----------
+    Malladi et al. (2022), `papers/sde_scaling.md` §3.7; `theory.stability_edge` for the linear rule.
+
+    Examples
+    --------
+    >>> adam = {"optimizer": "adam", "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "batch_size": 256}
+    >>> round(max_kappa(adam), 9)
+    10.0
+    >>> max_kappa({"learning_rate": 0.1, "batch_size": 32}, stability_edge=1.6)
+    16.0
+    """
+    if is_adaptive(settings):
+        return 1 / (1 - min(memories(adaptive_settings(settings, "square-root")).values()))
+    old = linear_settings(settings)
+    if stability_edge is None:
+        msg = "stability_edge must be given for the linear rule, got None: only stability limits it. See theory.stability_edge."
+        raise ValueError(msg)
+    return _checks.positive("stability_edge", stability_edge) / float(old["learning_rate"])
