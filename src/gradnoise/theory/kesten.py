@@ -1,0 +1,188 @@
+"""Tail of SGD's stationary law on least squares: random matrices multiply, and the tail is a power law (Kesten)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+
+from gradnoise import _checks
+from gradnoise._types import AnyArray, Array, ArrayLike
+from gradnoise.results import Estimate
+from gradnoise.theory.least_squares import checked_rows
+from gradnoise.theory.regression import modal_basis
+
+_ENUMERATED = 200_000  # batches counted one by one, at most
+_LARGEST = 128.0  # exponents beyond have no practical meaning
+
+
+def least_squares_tail_exponent(
+    X: ArrayLike,
+    *,
+    learning_rate: float,
+    batch_size: int,
+    sampling: str = "with_replacement",
+    ridge: float = 0.0,
+    num_particles: int = 1024,
+    num_steps: int = 300,
+    seed: int = 0,
+) -> Estimate:
+    r"""Exponent κ of the tail P(|θ − θ*| > r) ∝ r^{−κ} of minibatch SGD on least squares; E|θ|^k is finite iff k < κ.
+
+    Equation: Λ(κ) = lim (1/n) ln E|J_n⋯J_1 u|^κ = 0 with J = I − η(X̄ + ρ), X̄ the mean of x xᵀ over a batch. One dimension:
+    E|1 − η(X̄+ρ)|^κ = 1, exactly, over all batches where they are at most 200 000. Else particles weighted by |Ju|^κ and
+    resampled, in 16 independent groups: the standard error is theirs. Infinity where no batch expands: the law is bounded.
+
+    =============  ======  ======  ==================================
+    argument       symbol  shape   scale
+    =============  ======  ======  ==================================
+    X              x       (N, D)  √loss/parameter
+    learning_rate  η       ()      parameter²/loss
+    batch_size     B       ()      examples a step
+    ridge          ρ       ()      loss/parameter²
+    num_particles  –       ()      per group; their bias is of order 1/num_particles
+    num_steps      n       ()      steps of Λ(κ), a quarter of them burn-in
+    seed           –       ()      of the estimate
+    returns        κ       ()      dimensionless, with standard error
+    =============  ======  ======  ==================================
+
+    Assumptions: steps draw independently; noise at θ* not zero; J invertible and not all batches alike.
+    Limit: κ = 2 at the second-moment edge and κ = 4 at the fourth-moment edge. It is the tail, not the bulk: the exponent
+    2B/(ηa) − B of Ziyin et al. describes the bulk of the law.
+
+    Reference: Kesten (1973), Random difference equations and renewal theory for products of random matrices; Gurbuzbalaban,
+    Simsekli, Zhu (2021), The heavy-tail phenomenon in SGD; Ziyin, Liu, Mori, Ueda (2022) for the bulk.
+
+    >>> edge = 2 * (1 + 4 + 9) / (1 + 16 + 81)  # of the second moment: 2 E x²/E x⁴
+    >>> round(least_squares_tail_exponent([[1], [2], [3]], learning_rate=edge, batch_size=1).value, 9)
+    2.0
+    """
+    rows, rate = checked_rows(X), _checks.positive("learning_rate", learning_rate)
+    sampling = _checks.one_of("sampling", sampling, ("with_replacement", "without_replacement"))
+    size = _checks.batch_size(batch_size, len(rows), sampling)
+    curvature = rows.T @ rows / len(rows) + _checks.real("ridge", ridge) * np.eye(rows.shape[1])
+    basis, _ = modal_basis(curvature, None)
+    features = rows @ basis
+    if features.shape[1] == 1 and _outcomes(len(rows), size, sampling) <= _ENUMERATED:
+        return Estimate(_scalar_exponent(*_factors(features[:, 0] ** 2, rate, size, sampling, ridge)), 0.0, 1)
+    if rate * ((features**2).sum(1).max() + ridge) <= 2:
+        return Estimate(math.inf, 0.0, 1)
+    particles = _checks.integer("num_particles", num_particles, low=16)
+    steps = _checks.integer("num_steps", num_steps, low=8)
+
+    def growth(power: float) -> Array:
+        return _growth(features, power, rate, size, sampling, ridge, particles, steps, np.random.default_rng(seed))
+
+    return _crossing(growth)
+
+
+def _outcomes(count: int, size: int, sampling: str) -> int:
+    return math.comb(count + size - 1, size) if sampling == "with_replacement" else math.comb(count, size)
+
+
+def _batches(count: int, size: int, sampling: str) -> Iterator[tuple[int, ...]]:
+    if sampling == "with_replacement":
+        return itertools.combinations_with_replacement(range(count), size)
+    return itertools.combinations(range(count), size)
+
+
+def _factors(squares: Array, rate: float, size: int, sampling: str, ridge: float) -> tuple[Array, Array]:
+    """ln|1 − η(X̄+ρ)| of every batch and the logarithm of its probability."""
+    rows = np.array(list(_batches(len(squares), size, sampling)))
+    # a multiset has as many orders as B! over the factorials of its multiplicities
+    orders = [
+        math.lgamma(size + 1) - sum(math.lgamma(c + 1) for c in np.unique(r, return_counts=True)[1]) for r in rows
+    ]
+    weights = np.asarray(orders)
+    with np.errstate(divide="ignore"):
+        return np.log(np.abs(1 - rate * (squares[rows].mean(1) + ridge))), weights - logsumexp(weights)
+
+
+def _scalar_exponent(logs: Array, weights: Array) -> float:
+    if logs.max() <= 0:
+        return math.inf
+    if np.isfinite(logs).all() and np.exp(weights) @ logs >= 0:
+        raise ValueError(_NO_LAW)
+
+    def growth(power: float) -> float:
+        return float(logsumexp(power * logs + weights))
+
+    high = 1.0
+    while growth(high) < 0:
+        high *= 2
+    low = high / 2
+    while growth(low) >= 0:
+        low /= 2
+    return float(brentq(growth, low, high, xtol=1e-13, rtol=1e-13))
+
+
+def _growth(
+    features: Array,
+    power: float,
+    rate: float,
+    size: int,
+    sampling: str,
+    ridge: float,
+    particles: int,
+    steps: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Λ(power) from each of 16 groups of particles."""
+    count, dim = features.shape
+    u = rng.normal(size=(16, particles, dim))
+    u /= np.linalg.norm(u, axis=-1, keepdims=True)
+    total = np.zeros(16)
+    for step in range(steps):
+        batch = features[_drawn(rng, u.shape[:2], count, size, sampling)]
+        pull = np.einsum("gpbd,gpb->gpd", batch, np.einsum("gpbd,gpd->gpb", batch, u)) / size + ridge * u
+        u = u - rate * pull
+        length = np.linalg.norm(u, axis=-1)
+        weights = power * np.log(np.maximum(length, 1e-300))
+        level = logsumexp(weights, axis=1) - math.log(particles)
+        if step >= steps // 4:
+            total += level
+        u = np.take_along_axis(u / length[..., None], _resampled(rng, weights)[..., None], axis=1)
+    return total / (steps - steps // 4)
+
+
+def _drawn(rng: np.random.Generator, shape: tuple[int, ...], count: int, size: int, sampling: str) -> AnyArray:
+    if sampling == "with_replacement":
+        return rng.integers(count, size=(*shape, size))
+    return np.argpartition(rng.random((*shape, count)), size - 1, axis=-1)[..., :size]
+
+
+def _resampled(rng: np.random.Generator, weights: Array) -> AnyArray:
+    """Systematic resampling within each group."""
+    share = np.exp(weights - weights.max(1, keepdims=True))
+    heights = np.cumsum(share, axis=1)
+    count = weights.shape[1]
+    ticks = (np.arange(count) + rng.random((len(weights), 1))) / count * heights[:, -1:]
+    found = [np.searchsorted(h, t) for h, t in zip(heights, ticks, strict=True)]
+    return np.asarray(np.minimum(np.stack(found), count - 1))
+
+
+def _crossing(growth: Any) -> Estimate:
+    """Root of the mean of Λ over groups, with the standard error of Λ there divided by the slope."""
+    high = 1.0
+    while growth(high).mean() < 0:
+        high *= 2
+        if high > _LARGEST:
+            msg = f"learning_rate must be larger: the tail exponent is beyond {_LARGEST:g}, where an estimate means nothing."
+            raise ValueError(msg)
+    low = high / 2
+    while growth(low).mean() >= 0:
+        low /= 2
+        if low < 1e-2:
+            raise ValueError(_NO_LAW)
+    root = float(brentq(lambda power: growth(power).mean(), low, high, xtol=1e-4, rtol=1e-4))
+    slope = (growth(1.05 * root).mean() - growth(0.95 * root).mean()) / (0.1 * root)
+    groups = growth(root)
+    return Estimate(root, float(groups.std(ddof=1) / math.sqrt(len(groups)) / slope), len(groups))
+
+
+_NO_LAW = "learning_rate must be below the almost-sure edge: the products of steps grow, so there is no stationary law."
