@@ -36,6 +36,10 @@ LOCALISED = {
     "batch_size": 10,
 }
 
+FLOW = {"hessian": HESSIAN, "diffusion": NOISE, "temperature": (0.3, -1, 2)}
+CUBIC = sum(np.random.default_rng(0).normal(size=3)[i] * np.einsum("i,j,k->ijk", v, v, v) for i, v in enumerate(P))
+SLOPE = np.einsum("ij,k->ijk", W, np.array([0.3, -0.2, 0.5]))
+
 # formula, arguments, read-out, power of the loss, power of the parameter
 SCALES = [
     ("newton_covariance", SGD | {"learning_rate": 0.3, "momentum": 0.4}, None, 0, 2),
@@ -98,6 +102,21 @@ SCALES = [
     ("best_sign_step", SIGN, "learning_rate", 0, 1),
     ("best_sign_step", SIGN, "loss_decrease", 1, 0),
     ("learning_coefficient", LOCALISED, "value", 0, 0),
+    ("circulation", FLOW, "covariance", 0, 2),
+    ("circulation", FLOW, "antisymmetric", 2, -2),
+    ("circulation", FLOW, "potential", -1, 0),
+    ("circulation", FLOW, "entropy_production", 1, -2),
+    ("circulation", FLOW, "frequencies", 1, -2),
+    ("force_decomposition", {"hessian": HESSIAN, "diffusion": NOISE}, "potential", -1, 0),
+    ("lag_asymmetry", FLOW | {"lag": (0.4, -1, 2)}, None, 0, 2),
+    ("cross_spectrum", FLOW | {"frequency": (0.4, 1, -2)}, None, -1, 4),
+    (
+        "most_likely_shift",
+        FLOW | {"third_derivative": (CUBIC, 1, -3), "diffusion_gradient": (SLOPE, 2, -3)},
+        None,
+        0,
+        1,
+    ),
 ]
 
 
