@@ -25,6 +25,7 @@ _MODULES = [
     "results",
     "rules",
     "scaling",
+    "sde",
     "testing",
     "theory",
 ]
