@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from importlib import resources
+
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 
 H = np.array([[2, 0.3], [0.3, 0.5]])
 CHAINS = 4096
@@ -68,3 +72,23 @@ def sgd_class():
 @pytest.fixture(name="Epochs")
 def epochs_class():
     return Epochs
+
+
+@functools.cache
+def standardised_rows(name):
+    """(X, y): 20 x 3 random rows, or diabetes or wine with every column standardised."""
+    if name == "random":
+        rng = np.random.default_rng(1)
+        return rng.standard_normal((20, 3)), rng.standard_normal(20)
+    if name == "diabetes":
+        X, y = load_diabetes(return_X_y=True)
+    else:
+        path = resources.files("gradnoise") / "data" / "winequality-white.csv.gz"
+        table = np.loadtxt(str(path), delimiter=",", skiprows=1)
+        X, y = table[:, :-1], table[:, -1]
+    return (X - X.mean(0)) / X.std(0), (y - y.mean()) / y.std()
+
+
+@pytest.fixture
+def regression_data():
+    return standardised_rows

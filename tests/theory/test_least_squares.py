@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from importlib import resources
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import brentq
-from sklearn.datasets import load_diabetes
 
 from gradnoise import theory
 from gradnoise.testing import assert_fails, planted_defects
@@ -56,20 +53,6 @@ def enumerated(X, y, chosen, **rule):
     second = np.linalg.solve(np.eye(size**2) - operator, fresh.ravel()).reshape(size, size)
     radius = np.abs(np.linalg.eigvals(operator)).max()
     return m[: X.shape[1]], (second - np.outer(m, m))[: X.shape[1], : X.shape[1]], radius
-
-
-@functools.cache
-def data(name):
-    if name == "random":
-        rng = np.random.default_rng(1)
-        return rng.standard_normal((20, 3)), rng.standard_normal(20)
-    if name == "diabetes":
-        X, y = load_diabetes(return_X_y=True)
-    else:
-        path = resources.files("gradnoise") / "data" / "winequality-white.csv.gz"
-        table = np.loadtxt(str(path), delimiter=",", skiprows=1)
-        X, y = table[:, :-1], table[:, -1]
-    return (X - X.mean(0)) / X.std(0), (y - y.mean()) / y.std()
 
 
 # --- agreement: enumeration ---
@@ -126,9 +109,9 @@ def test_least_squares_moments_defects():
 
 
 @pytest.mark.parametrize("name", ["random", "diabetes", "wine"])
-def test_least_squares_at_nine_tenths_of_the_second_edge(name):
+def test_least_squares_at_nine_tenths_of_the_second_edge(regression_data, name):
     """B = 1, all N rows enumerated, where the fourth moment does not exist and no simulation could tell."""
-    X, y = data(name)
+    X, y = regression_data(name)
     edge = theory.least_squares_edges(X, batch_size=1).second_moment
     law = theory.least_squares_moments(X, y, learning_rate=0.9 * edge, batch_size=1)
     mean, covariance, radius = enumerated(X, y, [(n,) for n in range(len(X))], rate=0.9 * edge)
@@ -149,9 +132,9 @@ def test_least_squares_at_nine_tenths_of_the_second_edge(name):
     assert law.second_moment_radius == pytest.approx(radius, rel=1e-9)
 
 
-def test_evolution_over_all_minibatches():
+def test_evolution_over_all_minibatches(regression_data):
     """One step from the predicted law leaves it alone; from another law it goes there at the rate of the radius."""
-    X, y = data("random")
+    X, y = regression_data("random")
     law = theory.least_squares_moments(X, y, learning_rate=0.2, batch_size=2, sampling="without_replacement")
     J, c = (np.stack(p) for p in zip(*steps_of(X, y, batches(20, 2, "without_replacement"), rate=0.2), strict=True))
     residual = np.einsum("nab,b->na", J, law.mean) + c - law.mean
@@ -198,8 +181,8 @@ def test_interpolation_and_row_space():
     assert edges.fourth_moment < edges.second_moment < edges.mean
 
 
-def test_dense_and_conjugate_gradients_agree(monkeypatch):
-    X, y = data("diabetes")
+def test_dense_and_conjugate_gradients_agree(monkeypatch, regression_data):
+    X, y = regression_data("diabetes")
     edge = theory.least_squares_edges(X, batch_size=4, momentum=0.5).second_moment
     setting = {"learning_rate": 0.6 * edge, "batch_size": 4, "momentum": 0.5}
     dense = theory.least_squares_moments(X, y, **setting)
@@ -270,9 +253,9 @@ def test_edge_in_one_dimension(mu):
     assert found.mean == pytest.approx(2 * (1 + mu) / h)
 
 
-def test_mean_square_edge_is_that_of_a_mixture():
+def test_mean_square_edge_is_that_of_a_mixture(regression_data):
     """discrete_noise.md 3.2: full batch with probability 1−p, one example with p = (N−B)/(B(N−1)); monotone in B."""
-    X, _ = data("random")
+    X, _ = regression_data("random")
     found = [
         theory.least_squares_edges(X, batch_size=B, sampling="without_replacement").second_moment for B in range(1, 21)
     ]

@@ -24,6 +24,11 @@ MATRICES = {
     "preconditioner": (P, -1, 2),
     "injected": (W, 0, 2),
     "target": (W, 0, 2),
+    "X": (np.random.default_rng(0).standard_normal((20, 3)), 0.5, -1),
+    "y": (np.random.default_rng(1).standard_normal(20), 0.5, 0),
+    "covariance": (W, 0, 2),
+    "input_covariance": (H, 1, -2),
+    "truth": (np.array([1.0, -2.0, 0.5]), 0, 1),
     "covariance_q": (W, 0, 2),
     "covariance_p": (C, 0, 2),
 }
@@ -31,7 +36,14 @@ MATRICES |= {
     "total_hessian": (H, 0, -2),
     "gradient": (np.array([0.3, -0.2, 0.5]), 1, -1),
 }
-SCALARS = {"learning_rate": (0.3, -1, 2), "step_size": (0.01, 0, 2), "num_examples": (60, -1, 0)}
+SCALARS = {
+    "ridge": (0.2, 1, -2),
+    "label_noise": (0.3, 0.5, 0),
+    "temperature": (0.7, 1, 0),
+    "learning_rate": (0.3, -1, 2),
+    "step_size": (0.01, 0, 2),
+    "num_examples": (60, -1, 0),
+}
 SCALARS |= {
     "prior_precision": (0.3, 0, -2),
     "noise_scale": (3.0, -1, 2),
@@ -40,6 +52,26 @@ PLAIN = {"l": 4, "batch_size": 10, "momentum": 0.4, "window": 7}
 
 # formula -> (arguments, read-out, power of the loss, power of the parameter); posterior-type formulas keep N·loss fixed
 SCALES = [
+    ("least_squares_tail_exponent", "X learning_rate batch_size ridge", "value", 0, 0),
+    ("least_squares_noise", "X y covariance ridge", None, 2, -2),
+    ("least_squares_preconditioner", "X y batch_size temperature ridge momentum", None, -1, 2),
+    ("least_squares_preconditioner", "X y batch_size target ridge", None, -1, 2),
+    *(
+        ("least_squares_edges", "X batch_size ridge momentum", e, -1, 2)
+        for e in ("mean", "second_moment", "fourth_moment")
+    ),
+    *(
+        (name, f"{data} learning_rate batch_size momentum ridge label_noise", read, a, b)
+        for name, data in (("least_squares_moments", "X y"), ("gaussian_inputs_moments", "input_covariance truth"))
+        for read, a, b in (
+            ("mean", 0, 1),
+            ("covariance", 0, 2),
+            ("noise", 2, -2),
+            ("excess_loss", 1, 0),
+            ("second_moment_edge", -1, 2),
+            ("second_moment_radius", 0, 0),
+        )
+    ),
     ("stationary_covariance", "hessian gradient_covariance learning_rate batch_size momentum", None, 0, 2),
     ("shuffled_covariance", "hessian gradient_covariance learning_rate batch_size momentum", "epoch", 0, 2),
     ("epoch_average_covariance", "hessian gradient_covariance learning_rate batch_size momentum", "epoch", 0, 2),
@@ -104,6 +136,8 @@ def evaluate(name, arguments, read, loss, parameter):
         kwargs["num_examples"], read = 63, None
     if "num_examples" in kwargs:
         kwargs["num_examples"] = round(kwargs["num_examples"])
+    if name == "least_squares_tail_exponent":  # one dimension, and steps that sometimes expand
+        kwargs |= {"X": 1.5 * kwargs["X"][:, :1], "batch_size": 2}
     if name == "langevin_correction":
         kwargs["preconditioner"] = kwargs["preconditioner"] / 20
     if read in ("diagonal", "diagonal_closed", "sqrt"):

@@ -20,13 +20,21 @@ from gradnoise.theory.evidence import (
     log_occam_factor,
 )
 from gradnoise.theory.fisher import fisher_scoring_covariance, fisher_scoring_injection, fisher_scoring_preconditioner
+from gradnoise.theory.gaussian_inputs import gaussian_inputs_moments
+from gradnoise.theory.kesten import least_squares_tail_exponent
 from gradnoise.theory.langevin import (
     CorrectedLangevin,
     corrected_langevin_tuning,
     langevin_correction,
     langevin_covariance,
 )
-from gradnoise.theory.llc import LlcEstimate, llc_error
+from gradnoise.theory.least_squares import (
+    least_squares_edges,
+    least_squares_moments,
+    least_squares_noise,
+    least_squares_preconditioner,
+)
+from gradnoise.theory.localised import LearningCoefficient, learning_coefficient
 from gradnoise.theory.modes import rate_edge, relaxation_times, stability_edge, stability_fraction
 from gradnoise.theory.newton import (
     NaturalGradient,
@@ -58,14 +66,25 @@ from gradnoise.theory.phase import (
     position_velocity_law,
 )
 from gradnoise.theory.posterior import gaussian_kl, mean_field_covariance
+from gradnoise.theory.potential import (
+    Circulation,
+    Decomposition,
+    circulation,
+    cross_spectrum,
+    entropy_production,
+    force_decomposition,
+    lag_asymmetry,
+)
+from gradnoise.theory.regression import LeastSquaresMoments, StabilityEdges
 from gradnoise.theory.reverse import reverse_learning_rate
+from gradnoise.theory.shift import most_likely_shift
 from gradnoise.theory.shuffled import (
     epoch_average_covariance,
     fixed_order_covariance,
     shuffled_covariance,
     shuffled_weights,
 )
-from gradnoise.theory.signs import SignStep, sign_descent_step
+from gradnoise.theory.signs import best_sign_step
 from gradnoise.theory.stationary import (
     chain_from_noise,
     continuous_covariance,
@@ -88,15 +107,18 @@ __all__ = [
     "AveragingRange",
     "BatchMeans",
     "BestStep",
+    "Circulation",
     "CorrectedLangevin",
+    "Decomposition",
     "LangevinError",
+    "LearningCoefficient",
+    "LeastSquaresMoments",
     "LinearChain",
-    "LlcEstimate",
     "NaturalGradient",
     "NoiseEstimates",
     "NotLinear",
     "PositionVelocity",
-    "SignStep",
+    "StabilityEdges",
     "SvagMoments",
     "adam_law",
     "averaging_correlation",
@@ -105,29 +127,41 @@ __all__ = [
     "averaging_range",
     "batch_means_error",
     "batch_noise",
+    "best_sign_step",
     "best_step",
     "chain_from_noise",
+    "circulation",
     "continuous_autocovariance",
     "continuous_covariance",
     "corrected_langevin_tuning",
     "critical_noise_scale",
+    "cross_spectrum",
     "effective_temperature",
+    "entropy_production",
     "epoch_average_covariance",
     "fisher_scoring_covariance",
     "fisher_scoring_injection",
     "fisher_scoring_preconditioner",
     "fixed_order_covariance",
+    "force_decomposition",
+    "gaussian_inputs_moments",
     "gaussian_kl",
     "gradient_estimates",
     "gradient_noise_scale",
     "hessian_regression_error",
     "iterate_average_covariance",
+    "lag_asymmetry",
     "langevin_correction",
     "langevin_covariance",
     "langevin_error",
+    "learning_coefficient",
+    "least_squares_edges",
+    "least_squares_moments",
+    "least_squares_noise",
+    "least_squares_preconditioner",
+    "least_squares_tail_exponent",
     "linear_chain",
     "linear_regression_evidence",
-    "llc_error",
     "log_evidence",
     "log_evidence_ratio",
     "log_occam_factor",
@@ -135,6 +169,7 @@ __all__ = [
     "mean_field_covariance",
     "mean_square_displacement",
     "mode_covariance",
+    "most_likely_shift",
     "natural_gradient_inverse_moment",
     "natural_gradient_law",
     "newton_covariance",
@@ -154,7 +189,6 @@ __all__ = [
     "rmsprop_law",
     "shuffled_covariance",
     "shuffled_weights",
-    "sign_descent_step",
     "stability_edge",
     "stability_fraction",
     "stationary_covariance",

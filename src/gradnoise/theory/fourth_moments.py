@@ -49,26 +49,36 @@ class FourthMoments:
 
     def edge(self, below: float) -> float:
         """Learning rate at which the fourth moment diverges; `below` is the edge of the second moment, never smaller."""
-        if self.radius(below) <= 1 + 1e-9:
+        leading = self._start
+
+        def excess(rate: float) -> float:
+            nonlocal leading  # rates are close together, and so are their leading tensors
+            radius, leading = self._leading(rate, leading)
+            return math.log(radius)
+
+        if excess(below) <= 1e-9:
             return below
         low = below / 2
-        while self.radius(low) >= 1:
+        while excess(low) >= 0:
             low /= 2
-        return float(brentq(lambda rate: math.log(self.radius(rate)), low, 2 * low, rtol=1e-12, xtol=1e-13 * low))
+        return float(brentq(excess, low, 2 * low, rtol=1e-11, xtol=1e-12 * low))
 
     def radius(self, learning_rate: float) -> float:
         """Spectral radius of the map: below 1 the fourth moment is finite."""
+        return self._leading(learning_rate, self._start)[0]
+
+    def _leading(self, learning_rate: float, start: Array) -> tuple[float, Array]:
         size = len(self._root)
 
         def step(flat: Array) -> Array:
             return self._step(np.ravel(flat), learning_rate)
 
         if size <= 35:
-            return float(np.abs(np.linalg.eigvals(np.stack([step(unit) for unit in np.eye(size)], axis=1))).max())
+            return float(np.abs(np.linalg.eigvals(np.stack([step(unit) for unit in np.eye(size)], axis=1))).max()), start
         operator: Any = LinearOperator((size, size), matvec=step, dtype=np.float64)
         find, which = (eigsh, "LA") if self.momentum == 0 else (eigs, "LM")
-        start = np.bincount(self._index, self._isotropic.ravel(), size) / self._root
-        return float(np.abs(find(operator, k=1, which=which, v0=start, tol=1e-11, return_eigenvectors=False)[0]))
+        values, vectors = find(operator, k=1, which=which, v0=start, tol=1e-10)
+        return float(np.abs(values[0])), np.real(vectors[:, 0])
 
     def _step(self, flat: Array, learning_rate: float) -> Array:
         free = self._free(learning_rate)
@@ -148,10 +158,10 @@ class FourthMoments:
         return self._state_multisets[1]
 
     @property
-    def _isotropic(self) -> Array:
-        """Fourth moment of a standard normal state, up to symmetry: inside the cone of fourth moments."""
+    def _start(self) -> Array:
+        """Fourth moment of a standard normal state, up to a factor: inside the cone of fourth moments, so it meets the leading one."""
         one = np.eye(self._state)
-        return np.asarray(np.multiply.outer(one, one))
+        return np.asarray(np.bincount(self._index, np.multiply.outer(one, one).ravel(), len(self._root)) / self._root)
 
 
 def batch_weight(sizes: tuple[int, ...], batch_size: int, num_examples: int | None) -> float:

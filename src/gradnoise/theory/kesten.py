@@ -18,7 +18,7 @@ from gradnoise.theory.least_squares import checked_rows
 from gradnoise.theory.regression import modal_basis
 
 _ENUMERATED = 200_000  # batches counted one by one, at most
-_LARGEST = 128.0  # exponents beyond have no practical meaning
+_LARGEST = 64.0  # beyond, the tail is made by products too rare for any particle to meet
 
 
 def least_squares_tail_exponent(
@@ -45,7 +45,7 @@ def least_squares_tail_exponent(
     learning_rate  η       ()      parameter²/loss
     batch_size     B       ()      examples a step
     ridge          ρ       ()      loss/parameter²
-    num_particles  –       ()      per group; their bias is of order 1/num_particles
+    num_particles  –       ()      per group; their bias, of order 1/num_particles, is not in the standard error
     num_steps      n       ()      steps of Λ(κ), a quarter of them burn-in
     seed           –       ()      of the estimate
     returns        κ       ()      dimensionless, with standard error

@@ -16,7 +16,7 @@ from gradnoise.theory.second_moments import SecondMoments
 from gradnoise.theory.stationary import chain_from_noise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StabilityEdges:
     r"""Learning rates at which moments of minibatch SGD on least squares diverge, each at most the one before.
 
@@ -25,13 +25,20 @@ class StabilityEdges:
     ==============  ======  =====  ==============================================================================
     mean            η₁      ()     parameter²/loss (with P: divided by P); the mean diverges
     second_moment   η₂      ()     the same; the covariance is infinite from here on
-    fourth_moment   η₄      ()     the same; a sample covariance has no standard error from here on. None: not computed
+    fourth_moment   η₄      ()     the same; a sample covariance has no standard error from here on
     ==============  ======  =====  ==============================================================================
+
+    The fourth is computed when it is asked for (a second or so for 12 parameters, minutes with momentum).
     """
 
     mean: float
     second_moment: float
-    fourth_moment: float | None
+    _problem: ModalProblem = field(repr=False)
+
+    @property
+    def fourth_moment(self) -> float | None:
+        """η₄, or None above 12 modes or without data."""
+        return self._problem.fourth_edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +119,7 @@ class ModalProblem:
     @property
     def edges(self) -> StabilityEdges:
         """All three edges."""
-        return StabilityEdges(self.moments.mean_edge, self.moments.edge, self.fourth_edge)
+        return StabilityEdges(self.moments.mean_edge, self.moments.edge, self)
 
     def solve(self, learning_rate: float, mean: Array, fixed: Array) -> LeastSquaresMoments:
         """Return the record for the noise S = fixed + f K(Σ), `fixed` (r, r) per step in modes."""
