@@ -99,7 +99,7 @@ def adamw(
 ) -> SDE:
     r"""SDE of AdamW, at any ratio of signal to noise; time t = kη.
 
-    Equation: dX = −(√γ₂/γ₁) P⁻¹(M + ηρ₁(∇L − M)) dt − γX dt, dM = ρ₁(∇L − M) dt + ρ₁(ηS)^{1/2} dW,
+    Equation: dX = −(√γ₂/γ₁) P⁻¹(M dt + ηρ₁[(∇L − M) dt + (ηS)^{1/2} dW]) − γX dt, dM = ρ₁[(∇L − M) dt + (ηS)^{1/2} dW],
     dV = ρ₂((∇L)² + diag S − V) dt, P = diag(V)^{1/2} + ε√γ₂; S = C/B, ρᵢ = (1−βᵢ)/η, γᵢ = 1 − e^{−ρᵢt}.
 
     ===================  ======  ======  ===================================================
@@ -121,7 +121,9 @@ def adamw(
     Assumptions: 1−βᵢ of order η; smooth loss; steps draw independently; with bias correction start at some t > 0.
     Limit: ρ₁ → ∞ is `rmspropw`.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5.
+    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5, corrected: a step uses the new first moment, whose last
+    gradient brings the drift ηρ₁(∇L − M), as printed, and the noise ηρ₁(ηS)^{1/2} dW, which is missing there: without it the
+    stationary variance is about (1−ηρ₁)² = β₁² too small, a fifth at β₁ = 0.9.
 
     >>> setting = {"learning_rate": 0.1, "batch_size": 4, "b1": 0.9, "b2": 0.99, "eps": 1.0, "bias_correction": False}
     >>> adamw(lambda x: 2 * x, [[4.0]], weight_decay=0.5, **setting).drift(0.0, np.array([1.0, 0.5, 9.0])).round(6)
@@ -131,17 +133,23 @@ def adamw(
     rho1, rho2 = ((1 - _checks.within(n, b, 0.0, 1.0, closed="left")) / rate for n, b in (("b1", b1), ("b2", b2)))
     decay = _checks.within("weight_decay", weight_decay, 0.0, math.inf)
     factor = noise_factor(batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    slope, root = vector_field("gradient", gradient), covariance_root(gradient_covariance, rate * factor * rho1**2)
+    slope, root = vector_field("gradient", gradient), covariance_root(gradient_covariance, rate * factor)
     spread = covariance_diagonal(gradient_covariance)
+
+    def gain(t: float, v: Array) -> Array:
+        """√γ₂/γ₁ P⁻¹."""
+        step, shrink = corrections(rho1, rho2, t) if bias_correction else (1.0, 1.0)
+        return np.asarray(step / (np.sqrt(v) + epsilon * shrink))
 
     def drift(t: float, state: Array) -> Array:
         x, m, v = pieces(state, 3)
         g = slope(x)
-        gain, shrink = corrections(rho1, rho2, t) if bias_correction else (1.0, 1.0)
-        step = -gain * (m + rate * rho1 * (g - m)) / (np.sqrt(v) + epsilon * shrink) - decay * x
+        step = -gain(t, v) * (m + rate * rho1 * (g - m)) - decay * x
         return np.concatenate([step, rho1 * (g - m), rho2 * (g**2 + factor * spread(x) - v)], axis=-1)
 
-    def diffusion(_t: float, state: Array) -> Array:
-        return stacked(root(pieces(state, 3)[0]), 1, 3)
+    def diffusion(t: float, state: Array) -> Array:
+        x, _, v = pieces(state, 3)
+        noise = root(x)
+        return stacked(scale_rows(-gain(t, v) * rate * rho1, noise), 0, 3) + stacked(rho1 * noise, 1, 3)
 
     return SDE(drift, diffusion, rate, ("position", "first_moment", "second_moment"), 1)
