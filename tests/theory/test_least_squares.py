@@ -279,6 +279,19 @@ def test_fourth_edge_in_one_dimension():
     assert theory.least_squares_edges(wide, batch_size=1).fourth_moment is None
 
 
+def test_fourth_moment_iterated_equals_dense():
+    """Four modes (35 numbers, dense) beside five (70, Lanczos) of which one is idle, with and without momentum."""
+    rng = np.random.default_rng(6)
+    X = rng.standard_normal((15, 4))
+    wide = np.hstack([X, 1e-3 * rng.standard_normal((15, 1))])
+    for mu in (0.0, 0.5):
+        plain, padded = (
+            theory.least_squares_edges(rows, batch_size=2, momentum=mu).fourth_moment for rows in (X, wide)
+        )
+        assert padded == pytest.approx(plain, rel=1e-4)
+        assert padded != plain
+
+
 # --- golden: discrete_noise.md 3.1 and recent.md 2.1, 2.3 ---
 
 
@@ -395,3 +408,55 @@ def test_posterior_d5_diverges_without_k():
     assert theory.least_squares_edges(X4, batch_size=1, preconditioner=without).second_moment < 1
     with pytest.raises(ValueError, match="second-moment edge"):
         theory.least_squares_moments(X4, Y4, learning_rate=1, batch_size=1, preconditioner=without)
+
+
+# --- bad input ---
+
+NAN = np.array([[1.0, np.nan], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"X": NAN}, r"X must be a finite matrix \(N, D\)"),
+        ({"X": Y4}, r"X must be a finite matrix \(N, D\)"),
+        ({"X": 0 * X4}, "X must not be zero"),
+        ({"y": Y4[:3]}, r"y must have shape \(4,\)"),
+        ({"learning_rate": 0}, "learning_rate must be > 0"),
+        ({"learning_rate": 0.7}, r"learning_rate must be below the second-moment edge 0\.64401, got 0\.7"),
+        ({"learning_rate": 2.0, "batch_size": 3}, r"the mean is stable up to 1\.33333"),
+        ({"learning_rate": 0.5, "momentum": 0.5, "nesterov": True}, r"second-moment edge 0\.414181"),
+        ({"batch_size": 0}, "batch_size must be >= 1"),
+        ({"batch_size": 5, "sampling": "without_replacement"}, "batch_size must be <= num_examples = 4"),
+        ({"sampling": "epochs"}, "sampling must be one of"),
+        ({"sampling": "shuffled"}, "correlated with the parameters"),
+        ({"ridge": -0.8}, "ridge must leave no negative curvature"),
+        ({"ridge": float("nan")}, "ridge must be a finite number"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\)"),
+        ({"preconditioner": -P2}, "preconditioner must be positive definite"),
+        ({"label_noise": -1.0}, "label_noise must lie in"),
+    ],
+)
+def test_least_squares_bad_input(changes, message):
+    arguments = {"X": X4, "y": Y4, "learning_rate": 0.2, "batch_size": 1} | changes
+    with pytest.raises((ValueError, TypeError), match=message):
+        theory.least_squares_moments(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def test_other_bad_input():
+    flat = np.array([[1.0, 1], [2, 2], [3, 3]])
+    with pytest.raises(ValueError, match="must be positive definite"):
+        theory.least_squares_preconditioner(flat, [1, 2, 4], batch_size=1)
+    with pytest.raises(ValueError, match="correlated with the parameters"):
+        theory.least_squares_edges(X4, batch_size=2, sampling="shuffled")
+    with pytest.raises(ValueError, match="covariance must have no negative eigenvalue"):
+        theory.least_squares_noise(X4, Y4, -P2)
+    with pytest.raises(ValueError, match="second-moment edge"):
+        theory.gaussian_inputs_moments(DIAGONAL, learning_rate=0.6, batch_size=1)
+
+
+def test_record_says_what_it_is():
+    law = theory.least_squares_moments(X4, Y4, learning_rate=0.2, batch_size=2)
+    assert repr(law) == "LeastSquaresMoments(num_params=2, rank=2, learning_rate=0.2, second_moment_edge=0.873636)"
+    assert law.fourth_moment_edge == theory.least_squares_edges(X4, batch_size=2).fourth_moment
+    assert theory.gaussian_inputs_moments(DIAGONAL, learning_rate=0.1, batch_size=1).fourth_moment_edge is None

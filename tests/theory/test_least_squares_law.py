@@ -164,4 +164,4 @@ def test_least_squares_shuffled_is_refused_and_would_fail(regression_data):
 @pytest.mark.parametrize("name", ["diabetes", "wine"])
 def test_real_rows(regression_data, name, size, fraction):
     """Diabetes (442 x 10) and wine (4898 x 11): minutes each at the small learning rates."""
-    compare(regression_data(name), size, fraction, detects=0.1, snapshots=16)
+    compare(regression_data(name), size, fraction, detects=0.12 if fraction == 0.9 else 0.08, snapshots=16)

@@ -74,7 +74,9 @@ class FourthMoments:
             return self._step(np.ravel(flat), learning_rate)
 
         if size <= 35:
-            return float(np.abs(np.linalg.eigvals(np.stack([step(unit) for unit in np.eye(size)], axis=1))).max()), start
+            return float(
+                np.abs(np.linalg.eigvals(np.stack([step(unit) for unit in np.eye(size)], axis=1))).max()
+            ), start
         operator: Any = LinearOperator((size, size), matvec=step, dtype=np.float64)
         find, which = (eigsh, "LA") if self.momentum == 0 else (eigs, "LM")
         values, vectors = find(operator, k=1, which=which, v0=start, tol=1e-10)

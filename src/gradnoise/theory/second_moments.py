@@ -16,7 +16,7 @@ from gradnoise._types import Array
 from gradnoise.theory.modes import bends, mode_gain, mode_transitions, rate_edge
 from gradnoise.theory.stationary import mode_covariance
 
-DENSE = 60  # up to this many modes the system is held as a matrix of size r(r+1)/2
+DENSE = 16  # up to this many modes the system is held as a matrix of size r(r+1)/2; beyond, iterating is faster and as exact
 _ROWS = 2048  # rows of data taken at once
 
 
