@@ -9,6 +9,7 @@ import pytest
 from scipy import linalg
 
 from gradnoise.scaling import linear
+from gradnoise.testing import planted_defects
 
 SETTINGS = {"optimizer": "sgd", "learning_rate": 0.03, "batch_size": 48, "momentum": 0.8, "weight_decay": 1e-4}
 
@@ -35,8 +36,10 @@ def test_small_step_variance_is_kept_and_the_rate_alone_is_not():
     new = linear(SETTINGS, 4)
     mu, soft = 0.8, 1e-4
     before = heavy_ball_variance(0.03, 48, mu, soft)
-    assert heavy_ball_variance(new["learning_rate"], new["batch_size"], mu, soft) == pytest.approx(before, rel=1e-4)
-    assert heavy_ball_variance(0.03 * 4, 48, mu, soft) > 3.9 * before  # mutation: batch size left as it was
+    wrong = {"batch size left as it was": heavy_ball_variance(new["learning_rate"], 48, mu, soft)}
+    wrong["momentum scaled too"] = heavy_ball_variance(new["learning_rate"], new["batch_size"], 1 - 4 * (1 - mu), soft)
+    kept = heavy_ball_variance(new["learning_rate"], new["batch_size"], mu, soft)
+    planted_defects(lambda v: np.testing.assert_allclose(v, before, rtol=1e-4), kept, wrong)
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.8])

@@ -154,7 +154,7 @@ def test_max_kappa():
     assert largest == pytest.approx(50)
     assert scaling.square_root(ADAM | {"batch_size": 10}, 50)["b1"] == pytest.approx(0)
     with pytest.raises(ValueError, match=r"factor must be <= 50 for b1 = 0\.98, got 51.*moments='power'"):
-        scaling.square_root(ADAM, 51)
+        scaling.square_root(ADAM, 51)  # one step further
     assert scaling.max_kappa(RMSPROP) == pytest.approx(100)
     sgd = {"learning_rate": 0.1, "batch_size": 32}
     edge = theory.stability_edge([[2.0, 0.3], [0.3, 0.5]])
