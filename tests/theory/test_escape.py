@@ -55,7 +55,7 @@ def test_quadratic_exit_law_c5():
         times[out] = step
         alive &= ~out
     assert not alive.any()
-    right = exit_time(rate, 3)
+    right = theory.quadratic_exit_time(curvature=1.0, gradient_variance=1.0, learning_rate=rate, batch_size=1, radius=b)
     wrong = {
         "variance in continuous time": exit_time(rate, 3 * math.sqrt(4 / 3)),
         "batch size forgotten": exit_time(rate, 3, batch_size=1),

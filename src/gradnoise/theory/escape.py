@@ -203,7 +203,7 @@ def escape_rate(
     factor = (
         math.exp(math.log(cold) / 2 + math.lgamma(cold + 0.5) - math.lgamma(cold + 1)) if shape == "student" else 1.0
     )
-    return math.sqrt(h * down) / (2 * math.pi * factor) * (top / bottom) ** -(cold + 1 - count / 2)
+    return math.sqrt(h * down) / (2 * math.pi * factor) * math.exp(-(cold + 1 - count / 2) * math.log(top / bottom))
 
 
 def transverse_gain(
@@ -272,7 +272,7 @@ def _gain(
         x = start + length * s
         return slope(x) * length / (loss(x) * float(path.sol(min(max(s, edge), 1 - edge))[0]))
 
-    return k / (2 * h) * quad(integrand, 0.0, 1.0, epsabs=1e-11, epsrel=1e-10, limit=200)[0]
+    return k / (2 * h) * float(quad(integrand, 0.0, 1.0, epsabs=1e-11, epsrel=1e-10, limit=200)[0])
 
 
 def _noise_along(direction: Array, low: Array, top: Array, diffusion: ArrayLike) -> float:

@@ -41,11 +41,11 @@ def stable_scale(
     rate, batch = _checks.positive("learning_rate", learning_rate), _checks.integer("batch_size", batch_size)
     step = sigma * batch ** (1 / index - 1)
     if _checks.one_of("time", time, ("discrete", "continuous")) == "continuous":
-        return step * (rate ** (index - 1) / (index * h)) ** (1 / index)
+        return float(step * (rate ** (index - 1) / (index * h)) ** (1 / index))
     if rate * h >= 2:
         msg = f"learning_rate must be below the stability edge {2 / h:.6g}, got {rate:.6g}."
         raise ValueError(msg)
-    return rate * step * (1 - abs(1 - rate * h) ** index) ** (-1 / index)
+    return float(rate * step * (1 - abs(1 - rate * h) ** index) ** (-1 / index))
 
 
 def stable_exit_time(*, half_width: float, noise_scale: float, alpha: float) -> float:
@@ -73,4 +73,4 @@ def stable_exit_time(*, half_width: float, noise_scale: float, alpha: float) -> 
     """
     index = _checks.within("alpha", alpha, 0.0, 2.0, closed="neither")
     ratio = _checks.positive("half_width", half_width) / _checks.positive("noise_scale", noise_scale)
-    return math.pi * ratio**index / (2 * math.gamma(index) * math.sin(math.pi * index / 2))
+    return float(math.pi * ratio**index / (2 * math.gamma(index) * math.sin(math.pi * index / 2)))
