@@ -46,7 +46,12 @@ def test_square_root_keeps_the_sde(settings, factor):
     if settings["optimizer"] == "adamw":
         wrong["decay unscaled"] = dict(new) | {"weight_decay": settings["weight_decay"]}
     planted_defects(lambda s: keeps(settings, s), dict(new), wrong)
-    assert_allclose(list(new.invariants.values()), constants(settings), rtol=1e-12)
+    invariants = dict(new.invariants)
+    timescale = invariants.pop("learning_rate*weight_decay/batch_size", None)
+    assert_allclose(list(invariants.values()), constants(settings), rtol=1e-12)
+    if settings["optimizer"] == "adamw":
+        assert timescale == pytest.approx(new["learning_rate"] * new["weight_decay"] / new["batch_size"], rel=1e-12)
+        assert timescale == pytest.approx(1e-3 * 0.1 / 256, rel=1e-12)
     assert new["batch_size"] == factor * settings["batch_size"]
     if "num_steps" in settings:
         assert new["num_steps"] == math.ceil(1001 / factor)

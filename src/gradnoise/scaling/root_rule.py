@@ -46,7 +46,7 @@ def square_root(
     Returns
     -------
     Scaled
-        Mapping of the new settings, with `.invariants` (σ₀, ε₀, c₁, c₂ of the SDE), `.validity`, `.valid`, `.inverse()`.
+        Mapping of the new settings, with `.invariants` (σ₀, ε₀, c₁, c₂ of the SDE; for adamw also the decay's timescale), `.validity`, `.valid`, `.inverse()`.
 
     Raises
     ------
@@ -81,7 +81,10 @@ def square_root(
     new = rescaled(old, kappa, moments) | {"batch_size": whole_batch(old["batch_size"], kappa)}
     conditions = _conditions(batch_conditions(count, scale))
     kept = {"learning_rate/sqrt(batch_size)": old["learning_rate"] / math.sqrt(old["batch_size"])}
-    return Scaled("square_root", kappa, old, new, kept | constants(old, moments), conditions)
+    kept |= constants(old, moments)
+    if old["optimizer"] == "adamw" and "weight_decay" in old:  # 1/timescale of the decay, in examples
+        kept["learning_rate*weight_decay/batch_size"] = old["learning_rate"] * old["weight_decay"] / old["batch_size"]
+    return Scaled("square_root", kappa, old, new, kept, conditions)
 
 
 def rescaled(old: Mapping[str, Any], kappa: float, moments: str) -> dict[str, Any]:
