@@ -204,8 +204,40 @@ TABLE = {
         "test_kesten::test_least_squares_tail_exponent_by_enumeration test_kesten::test_tail_exponent_at_the_edges",
         "bulk exponent",
     ),
+    "kramers_rate": (
+        "test_escape::test_double_well_continuous_and_kramers test_escape::test_kramers_anisotropic test_escape::test_kramers_inertia",
+        "no inertia",
+    ),
+    "piecewise_escape_time": ("test_escape::test_piecewise_prefactor_d22", "anti-Itô"),
+    "escape_rate": ("test_escape::test_log_barrier_golden_d19 test_escape::test_trace_exponent", "n for Tr H"),
+    "transverse_gain": (
+        "test_escape::test_transverse_gain_law_d20 test_escape::test_transverse_gain_golden_d20",
+        "printed count",
+    ),
+    "diffusion_passage_time": (
+        "test_escape::test_diffusion_passage_of_brownian_motion test_escape::test_log_barrier_golden_d19",
+        "start at the wall",
+    ),
+    "chain_passage_time": ("test_escape::test_chain_passage_law", "time for steps"),
+    "quadratic_exit_time": ("test_escape::test_quadratic_exit_law_c5", "batch size forgotten"),
+    "bowl_passage_time": ("test_escape::test_bowl_passage_golden_4_7", "the printed φ - n/2"),
+    "tail_exponent": ("test_tails::test_four_exponents_golden_d17 test_tails::test_isotropic_golden", "bulk exponent"),
+    "multiplier_tail_exponent": ("test_tails::test_multiplier_tail_exponent", "weights forgotten"),
+    "tail_exponent_estimate": ("test_tails::test_tail_exponent_estimate", "bulk exponent"),
+    "bulk_exponent": (
+        "test_tails::test_bulk_exponent_law_d18 test_tails::test_four_exponents_golden_d17",
+        "the SDE's exponent",
+    ),
+    "loss_power_law": (
+        "test_tails::test_loss_power_law test_tails::test_loss_power_law_golden_d18",
+        "noise of the minimum",
+    ),
+    "stable_scale": ("test_tails::test_stable_scale_law", "variance for scale"),
+    "stable_exit_time": ("test_tails::test_stable_exit_law", "missing factor 2"),
 }
 RECORDS = {
+    "LossPowerLaw",
+    "KramersRate",
     "LeastSquaresMoments",
     "StabilityEdges",
     "Decomposition",

@@ -13,6 +13,7 @@ from gradnoise.theory.averaged_sampler import (
 from gradnoise.theory.averages import iterate_average_covariance
 from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
 from gradnoise.theory.chain import LinearChain, NotLinear, power_sums, stein
+from gradnoise.theory.escape import KramersRate, escape_rate, kramers_rate, piecewise_escape_time, transverse_gain
 from gradnoise.theory.evidence import (
     linear_regression_evidence,
     log_evidence,
@@ -57,6 +58,7 @@ from gradnoise.theory.noise_scales import (
     optimum_batch_size,
     temperature,
 )
+from gradnoise.theory.passage import bowl_passage_time, chain_passage_time, diffusion_passage_time, quadratic_exit_time
 from gradnoise.theory.phase import (
     PositionVelocity,
     continuous_autocovariance,
@@ -85,6 +87,7 @@ from gradnoise.theory.shuffled import (
     shuffled_weights,
 )
 from gradnoise.theory.signs import best_sign_step
+from gradnoise.theory.stable import stable_exit_time, stable_scale
 from gradnoise.theory.stationary import (
     chain_from_noise,
     continuous_covariance,
@@ -98,6 +101,14 @@ from gradnoise.theory.svag import (
     svag_moments,
     svag_noise,
 )
+from gradnoise.theory.tails import (
+    LossPowerLaw,
+    bulk_exponent,
+    loss_power_law,
+    multiplier_tail_exponent,
+    tail_exponent,
+    tail_exponent_estimate,
+)
 from gradnoise.theory.targets import preconditioner_for
 from gradnoise.theory.trajectory import BatchMeans, batch_means_error, hessian_regression_error, long_run_bound
 from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
@@ -110,10 +121,12 @@ __all__ = [
     "Circulation",
     "CorrectedLangevin",
     "Decomposition",
+    "KramersRate",
     "LangevinError",
     "LearningCoefficient",
     "LeastSquaresMoments",
     "LinearChain",
+    "LossPowerLaw",
     "NaturalGradient",
     "NoiseEstimates",
     "NotLinear",
@@ -129,16 +142,21 @@ __all__ = [
     "batch_noise",
     "best_sign_step",
     "best_step",
+    "bowl_passage_time",
+    "bulk_exponent",
     "chain_from_noise",
+    "chain_passage_time",
     "circulation",
     "continuous_autocovariance",
     "continuous_covariance",
     "corrected_langevin_tuning",
     "critical_noise_scale",
     "cross_spectrum",
+    "diffusion_passage_time",
     "effective_temperature",
     "entropy_production",
     "epoch_average_covariance",
+    "escape_rate",
     "fisher_scoring_covariance",
     "fisher_scoring_injection",
     "fisher_scoring_preconditioner",
@@ -150,6 +168,7 @@ __all__ = [
     "gradient_noise_scale",
     "hessian_regression_error",
     "iterate_average_covariance",
+    "kramers_rate",
     "lag_asymmetry",
     "langevin_correction",
     "langevin_covariance",
@@ -166,10 +185,12 @@ __all__ = [
     "log_evidence_ratio",
     "log_occam_factor",
     "long_run_bound",
+    "loss_power_law",
     "mean_field_covariance",
     "mean_square_displacement",
     "mode_covariance",
     "most_likely_shift",
+    "multiplier_tail_exponent",
     "natural_gradient_inverse_moment",
     "natural_gradient_law",
     "newton_covariance",
@@ -180,9 +201,11 @@ __all__ = [
     "optimal_preconditioner",
     "optimum_batch_size",
     "oscillation_frequencies",
+    "piecewise_escape_time",
     "position_velocity_law",
     "power_sums",
     "preconditioner_for",
+    "quadratic_exit_time",
     "rate_edge",
     "relaxation_times",
     "reverse_learning_rate",
@@ -191,12 +214,17 @@ __all__ = [
     "shuffled_weights",
     "stability_edge",
     "stability_fraction",
+    "stable_exit_time",
+    "stable_scale",
     "stationary_covariance",
     "stein",
     "svag_coefficients",
     "svag_moments",
     "svag_noise",
+    "tail_exponent",
+    "tail_exponent_estimate",
     "temperature",
+    "transverse_gain",
     "two_batch_estimates",
     "variance_errors",
 ]
