@@ -154,6 +154,20 @@ def test_standard_error_of_the_ratio():
     )
 
 
+def test_standard_error_of_the_ratio_by_the_jackknife():
+    """Exactly the delta method: leave-one-out over pairs gives the same to second order."""
+    small, big = pairs(3000, 6)
+    setting = {"small_batch_size": 8, "big_batch_size": 64}
+    found = theory.two_batch_estimates(small, big, **setting).gradient_noise_scale
+    signal, noise = (64 * big - 8 * small) / 56, (small - big) / (1 / 8 - 1 / 64)
+    left_out = (noise.sum() - noise) / (signal.sum() - signal)
+    jackknife = np.sqrt(2999 * left_out.var())
+    independent = found.value * math.hypot(
+        noise.std() / noise.mean() / math.sqrt(3000), signal.std() / signal.mean() / math.sqrt(3000)
+    )
+    planted_defects(close(jackknife, rtol=0.01), found.standard_error, {"errors independent": independent})
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_gradient_estimates(size):
     """T10: unbiased over 20 000 repeats of K = 20 gradients; the jackknife error is the spread."""
