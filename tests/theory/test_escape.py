@@ -272,7 +272,7 @@ def test_trace_exponent():
 @pytest.mark.law
 def test_transverse_gain_law_d20():
     """Two dimensions, T = 0.15, c = 2.5, h_y = 3: 1.48, not the printed 0.458."""
-    heat, c, k, eta, count = 0.15, 2.5, 3.0, 0.02, 2500
+    heat, c, k, eta, count = 0.15, 2.5, 3.0, 0.02, 1200
     bottom, rng = 1 / 8 / (c - 1), np.random.default_rng(4)
     x, y, times = np.full(count, -1.0), np.zeros(count), np.zeros(count)
     step = 0
@@ -289,7 +289,7 @@ def test_transverse_gain_law_d20():
     )
     right = one * math.exp(-theory.transverse_gain(*path(c), transverse_curvatures=[k], **ENDS))
     wrong = {"printed count": one * math.exp(-0.5 * math.log(c)), "no transverse noise": one}
-    planted_defects(lambda t: assert_estimate(mean_of(times), t, detects=0.2), right, wrong)
+    planted_defects(lambda t: assert_estimate(mean_of(times), t, detects=0.3), right, wrong)
 
 
 BOWL = [(1.2, 4.076), (1.4, 18.56), (1.7, 117.6), (2.0, 574.1), (2.4, 3538)]
