@@ -102,6 +102,20 @@ def test_svag_keeps_the_sde(settings, l):
     assert (doubled["num_steps"], doubled["ema_decay"]) == (400, pytest.approx(0.99**0.25))
 
 
+def test_svag_of_sgd_and_momentum():
+    """Settings and invariants recomputed from the new numbers: η·l/B, and √η·l/B with (1−μ)/√η."""
+    plain = scaling.svag({"learning_rate": 0.8, "batch_size": 16}, 4)
+    assert dict(plain) == {"learning_rate": 0.2, "batch_size": 16}
+    assert plain.invariants == {"learning_rate*l/batch_size": pytest.approx(0.2 * 4 / 16)}
+    new = scaling.svag({"learning_rate": 0.8, "batch_size": 16, "momentum": 0.9, "num_steps": 10}, 4)
+    assert new["num_steps"] == 40
+    eta, mu = new["learning_rate"], new["momentum"]
+    right = [math.sqrt(eta) * 4 / 16, (1 - mu) / math.sqrt(eta)]
+    check = lambda values: assert_allclose(values, right, rtol=1e-12)  # noqa: E731
+    wrong = {"memory kept": [right[0], 0.1 / math.sqrt(eta)]}
+    planted_defects(check, list(new.invariants.values()), wrong)
+
+
 @pytest.mark.parametrize("mu", [0.0, 0.8])
 def test_svag_tends_to_the_sde(mu):
     """Stationary covariance of heavy ball with noise l·C against the underdamped SDE's, H and C not commuting: the error halves as l doubles."""
