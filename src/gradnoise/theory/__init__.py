@@ -77,6 +77,7 @@ from gradnoise.theory.potential import (
     force_decomposition,
     lag_asymmetry,
 )
+from gradnoise.theory.power_law import LossPowerLaw, bulk_exponent, loss_power_law
 from gradnoise.theory.regression import LeastSquaresMoments, StabilityEdges
 from gradnoise.theory.reverse import reverse_learning_rate
 from gradnoise.theory.shift import most_likely_shift
@@ -101,14 +102,7 @@ from gradnoise.theory.svag import (
     svag_moments,
     svag_noise,
 )
-from gradnoise.theory.tails import (
-    LossPowerLaw,
-    bulk_exponent,
-    loss_power_law,
-    multiplier_tail_exponent,
-    tail_exponent,
-    tail_exponent_estimate,
-)
+from gradnoise.theory.tails import multiplier_tail_exponent, tail_exponent, tail_exponent_estimate
 from gradnoise.theory.targets import preconditioner_for
 from gradnoise.theory.trajectory import BatchMeans, batch_means_error, hessian_regression_error, long_run_bound
 from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
