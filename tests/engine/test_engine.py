@@ -242,8 +242,9 @@ def test_checkpoint_survives_a_crash_between_its_files(
     settings: dict[str, Any] = {"num_chains": 2, "record": gn.record.draws(1), "checkpoint": path}
     first = simulate(linear, num_steps=200, **settings)
     monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError("power cut")))
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(gn.Failure, match="power cut") as caught:
         simulate(linear, num_steps=400, **settings)
+    assert caught.value.run.num_steps == 400
     monkeypatch.undo()
     again = gn.Run.load(path)
     assert again.num_steps == 200
@@ -293,6 +294,20 @@ def test_functions_that_cannot_be_pickled(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="checkpoint=path"):
         gn.resume(path, 200)
     assert simulate(problem, num_steps=200, checkpoint=path).num_steps == 200
+
+
+def test_a_failing_callback_loses_nothing(linear: gn.Problem) -> None:
+    def progress(done: int, total: int) -> None:
+        if done >= 100:
+            msg = "disk full"
+            raise OSError(msg)
+
+    with pytest.raises(gn.Failure, match="disk full") as caught:
+        gn.simulate(linear, gn.oracles.minibatch(8), sgd(), num_steps=10_000, num_chains=2, progress=progress)
+    half = caught.value.run
+    assert half.num_steps >= 100
+    whole = simulate(linear, num_steps=half.num_steps + 50, num_chains=2)
+    np.testing.assert_array_equal(half.extend(50, progress=False).covariance, whole.covariance)
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:

@@ -78,20 +78,27 @@ class Threads:
 
     def __init__(self, program: Program, threads: int | None) -> None:
         self.program = program
-        self.threads = threads or max(len(program.devices), len(os.sched_getaffinity(0)) if program.on_cpu else 1)
+        self.threads = threads or max(len(program.devices), _cores() if program.on_cpu else 1)
         self.pool = ThreadPoolExecutor(self.threads)
-        self.warm = False
+        self.warm: set[bool] = set()
 
     def map(self, tasks: list[Task]) -> list[tuple[Any, Any]]:
         """Run all tasks."""
-        first: list[tuple[Any, Any]] = []
-        if not self.warm or self.threads == 1:  # the first call compiles: two threads would both do it
-            first, self.warm = [self.program.run(task) for task in tasks[: 1 if self.threads > 1 else None]], True
-        return first + list(self.pool.map(self.program.run, tasks[len(first) :]))
+        starts = tasks[0].carry is None
+        alone = len(tasks) if self.threads == 1 else int(starts not in self.warm)
+        # the first call of each program compiles it: two threads would both do so
+        first = [self.program.run(task) for task in tasks[:alone]]
+        self.warm.add(starts)
+        return first + list(self.pool.map(self.program.run, tasks[alone:]))
 
     def close(self) -> None:
         """Stop the threads."""
         self.pool.shutdown()
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:

@@ -72,7 +72,9 @@ def make_plan(problem: Any, process: Any, recorders: tuple[Recorder, ...], num_c
     while block > 2 and 4 * block * group * words > BLOCK_BYTES:
         block //= 2
     kernels = tuple(r.kernel(kind) for r in recorders)
-    slots = tuple(min(4096, max(1, EMIT_BYTES // (group * item * w))) if (w := k.width(spec)) else 0 for k in kernels)
+    slots = tuple(
+        max(1, min(1 << 16, EMIT_BYTES // (group * item * w))) if (w := k.width(spec)) else 0 for k in kernels
+    )
     return Plan(group, window, block, spec, kernels, slots)
 
 

@@ -43,6 +43,16 @@ class Divergence(RuntimeError):
         )
 
 
+class Failure(RuntimeError):
+    """A chunk failed (out of memory, a worker killed); `.run` holds all steps before it and can be extended."""
+
+    def __init__(self, run: Run, error: Exception) -> None:
+        self.run = run
+        super().__init__(
+            f"the run failed after {run.num_steps:,} steps, which .run holds: {type(error).__name__}: {error}"
+        )
+
+
 @dataclass(frozen=True)
 class Run:
     """What `simulate` returns. Diverged chains are dropped whole from every statistic and named in `diverged`.
@@ -246,8 +256,14 @@ def advance(
     ask = None if until is None else lambda: bool(until(Run(job, state, num_steps)))
     path = None if checkpoint is None else Path(checkpoint)
     stop = _checks.one_of("on_divergence", on_divergence, ("raise", "keep")) == "raise"
+    before = state.step
     with reporting(progress) as report:
-        outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+        try:
+            outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+        except Exception as error:
+            if state.step == before:
+                raise
+            raise Failure(run, error) from error
     if outcome == "interrupted":
         raise Interrupted(run)
     if outcome == "diverged":
