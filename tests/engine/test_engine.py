@@ -244,7 +244,7 @@ def test_checkpoint_survives_a_crash_between_its_files(
     monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(gn.Failure, match="power cut") as caught:
         simulate(linear, num_steps=400, **settings)
-    assert caught.value.run.num_steps == 400
+    assert 200 < caught.value.run.num_steps <= 400
     monkeypatch.undo()
     again = gn.Run.load(path)
     assert again.num_steps == 200
