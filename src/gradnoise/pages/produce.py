@@ -141,13 +141,16 @@ def report(
     subject = subject_of(problem, name=name, model=model, prior_scale=prior_scale)
     _checks.batch_size(options.batch_size, subject.problem.num_examples, "shuffled")
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    fresh = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be written is found before the work
     results: dict[str, Any] = {"meta": _meta(options), "summary": []}
     with Stages(STAGES, progress) as stages:
         try:
             draws = _compute(subject, options, results, stages)
             return _write(folder, results, draws, stages)
         except _Refused as error:
+            if fresh:
+                folder.rmdir()
             raise ValueError(str(error)) from None
         except (Exception, KeyboardInterrupt) as error:
             _finish(results, stages)
