@@ -68,6 +68,10 @@ class Row:
 
 def measure(variants: Sequence[Variant], *, rounds: int, burst: float) -> dict[str, Row]:
     """Run every variant once a round, each for at least `burst` CPU seconds."""
+    names = [v.name for v in variants]
+    if len(set(names)) < len(names):
+        msg = f"variants must have different names, got {names}."
+        raise ValueError(msg)
     repeats = {v.name: _calibrate(v, burst) for v in variants}
     times: dict[str, list[tuple[float, float]]] = {v.name: [] for v in variants}
     for _ in range(rounds):
@@ -121,7 +125,9 @@ def ratio_of(numerator: Row, denominator: Row) -> tuple[float, float, float]:
 def judge(goals: Sequence[Goal], rows: dict[str, Row]) -> list[dict[str, Any]]:
     """Judge every goal whose two variants ran."""
     return [
-        verdict(goal.label, ratio_of(rows[goal.numerator], rows[goal.denominator])[0], goal.accept, goal.aim, goal.at_least)
+        verdict(
+            goal.label, ratio_of(rows[goal.numerator], rows[goal.denominator])[0], goal.accept, goal.aim, goal.at_least
+        )
         for goal in goals
         if goal.numerator in rows and goal.denominator in rows
     ]

@@ -49,6 +49,7 @@ def engine(name: str, setting: Setting, process: Any, chains: int, steps: int, r
     tasks = tasks_of(job, program, steps)
 
     def run() -> Any:
-        return [program.run(task)[0]["params"] for task in tasks][0]
+        done = [program.run(task)[0]["params"] for task in tasks]
+        return done[0]
 
     return Variant(name, run, chains * steps)
