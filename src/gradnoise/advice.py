@@ -110,7 +110,7 @@ def batch_change(
 
     Examples
     --------
-    >>> advice = batch_change({"learning_rate": 0.1, "batch_size": 32}, to_batch_size=128, hessian=[[2.0, 0.0], [0.0, 0.5]])
+    >>> advice = batch_change({"learning_rate": 0.1, "batch_size": 32}, to_batch_size=128, hessian=[[2.0, 0.0], [0.0, 0.1]])
     >>> row = advice.rows[-1]
     >>> row.batch_size, row.learning_rate, row.fraction_of_edge, row.valid
     (128, 0.4, 0.4, False)

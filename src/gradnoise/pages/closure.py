@@ -11,6 +11,8 @@ from gradnoise._types import Array
 
 TOLERANCE = 0.003  # relative change of variances in the last iteration
 LIMIT = 40
+PATIENCE = 8  # iterations after which a law that still changes by 30 % is taken to run away
+RUNAWAY = 100.0  # times the trace at the start: there is no stationary variance
 WORK = 3e8  # rows times draws times D² of one iteration: about a tenth of a second
 
 
@@ -61,7 +63,7 @@ def closure(problem: Any, mode: Array, start: Array, *, shuffled: bool = False, 
     """
     normals = _normals(problem.num_examples, len(mode))
     mean, covariance = mode, start
-    for _ in range(LIMIT):
+    for iteration in range(LIMIT):
         values, vectors = np.linalg.eigh(covariance)
         points = mean + normals @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
         over = derivatives.averages(problem, points)
@@ -71,12 +73,14 @@ def closure(problem: Any, mode: Array, start: Array, *, shuffled: bool = False, 
             new = _law(over.hessian, over.gradient_covariance, persistent, problem.num_examples, shuffled, settings)
         except ValueError:  # beyond the edge, or negative curvature
             return None
-        if not np.isfinite(new).all() or np.trace(new) > 1e6 * np.trace(start):
+        if not np.isfinite(new).all() or np.trace(new) > RUNAWAY * np.trace(start):
             return None
         mean = mean - np.linalg.solve(over.hessian, over.gradient)
         change = float(np.max(np.abs(np.diag(new) / np.diag(covariance) - 1)))
         if change < TOLERANCE:
             return Closure(mean, new, over.hessian, over.gradient_covariance, persistent)
+        if iteration >= PATIENCE and change > 0.3:
+            return None
         covariance = (new + covariance) / 2 if change < 0.2 else new  # the last steps oscillate undamped
     return None
 

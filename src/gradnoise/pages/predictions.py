@@ -9,7 +9,9 @@ import numpy as np
 from gradnoise import theory
 from gradnoise._types import Array
 from gradnoise.measure import LocalGeometry
-from gradnoise.pages.closure import closure
+from gradnoise.pages.closure import Closure, closure
+
+HALVINGS = 6  # of the default learning rate, at most
 
 
 class Settings(NamedTuple):
@@ -63,14 +65,33 @@ def choose_settings(hessian: Array, learning_rate: float | None, batch_size: int
     return Settings(learning_rate, batch_size, momentum, edge, "user")
 
 
-def predict(problem: Any, geometry: LocalGeometry, settings: Settings) -> Predictions:
-    """All predictions of the stationary law, in the eigenbasis of H at the mode."""
+def settled(problem: Any, geometry: LocalGeometry, settings: Settings) -> tuple[Settings, Closure | None]:
+    """Return the law averaged over itself, with a default learning rate halved until there is one.
+
+    Noise that grows with the state has a stationary variance only below a second-moment edge, which heavy-tailed inputs can
+    push far below the edge of the mean.
+    """
+    for halvings in range(HALVINGS + 1):
+        rate = settings.learning_rate / 2**halvings
+        now = settings._replace(learning_rate=rate)
+        if halvings:
+            now = now._replace(
+                chosen=f"default: 1/{4 * 2**halvings} of the stability edge (at 1/{2 * 2**halvings} the variance does not settle)"
+            )
+        start = theory.stationary_covariance(geometry.hessian, geometry.gradient_covariance, **_common(now))
+        found = closure(problem, geometry.vector, start, **_common(now))
+        if found is not None or settings.chosen == "user":
+            return now, found
+    return settings, None
+
+
+def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: Closure | None) -> Predictions:
+    """All predictions of the stationary law, in the eigenbasis of H at the mode; `mean` is from `settled`."""
     basis, common = geometry.eigenvectors, _common(settings)
     of = geometry.hessian, geometry.gradient_covariance
     discrete = theory.stationary_covariance(*of, **common)
     epochs: dict[str, Any] = {**common, "sampling": "shuffled", "num_examples": geometry.num_examples}
     shuffled = theory.stationary_covariance(*of, **epochs)
-    mean = closure(problem, geometry.vector, discrete, **common)
     over = closure(problem, geometry.vector, shuffled, shuffled=True, **common)
     relaxation, times = _times(of if mean is None else (mean.hessian, mean.gradient_covariance), basis, settings)
     return Predictions(

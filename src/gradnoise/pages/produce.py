@@ -19,7 +19,7 @@ from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
 from gradnoise.pages.plain import plain, write_json, write_text
-from gradnoise.pages.predictions import choose_settings
+from gradnoise.pages.predictions import choose_settings, settled
 from gradnoise.pages.stationary import stationary_section
 from gradnoise.pages.subject import subject_of
 from gradnoise.pages.summary import summarise
@@ -27,7 +27,7 @@ from gradnoise.stream import seed_of
 
 MAX_TIME = 40.0  # CPU seconds of simulation
 REFERENCES = ("auto", "nuts", "laplace", "exact")
-STAGES = ("mode", "noise", "stationary law", "posterior", "scaling", "write")
+STAGES = ("mode", "noise", "stationary law", "posterior", "scaling", "draws", "page")
 
 
 class StageFailed(RuntimeError):
@@ -110,7 +110,7 @@ def report(
     seed
         Of all simulations.
     num_chains
-        Chains of every simulation; None: 64 or fewer for the stationary law, 16 for the samplers.
+        Chains of every simulation; None: 64 or fewer for the stationary law, 16 or fewer for the samplers.
     reference
         As in `infer.reference`: "auto", "exact", "nuts" or "laplace".
     max_time
@@ -213,18 +213,19 @@ def _compute(subject: Any, options: Options, results: dict[str, Any], stages: St
         except ValueError as error:
             raise _Refused(str(error)) from error
         law, excuse = local.variational_law(problem, mode, key)
+        settings, own_law = settled(problem, geometry, settings)
         scale = theory.noise_scale(
             learning_rate=settings.learning_rate, batch_size=size, num_examples=problem.num_examples, momentum=settings.momentum
         )  # fmt: skip
         results["noise"] = local.noise_section(geometry, law, excuse, scale)
     with stages.stage("stationary law", 2) as part:
         results["stationary"] = stationary_section(
-            problem, mode, geometry, law.covariance, settings,
+            problem, mode, geometry, law.covariance, settings, own_law,
             num_chains=options.num_chains, budget=options.budget, key=key, progress=part,
         )  # fmt: skip
     with stages.stage("posterior", 6) as part:
         scene = samplers.Scene(
-            problem, mode, geometry, law, size, options.num_chains or samplers.NUM_CHAINS,
+            problem, mode, geometry, law, size, options.num_chains,
             options.budget.steps("sampler", problem, size), key,
         )  # fmt: skip
         results["posterior"], draws = _posterior(scene, options, part)
@@ -261,12 +262,12 @@ def _nuts_budget(options: Options) -> float:
 
 def _write(folder: Path, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Report:
     data = folder / "report.json"
-    with stages.stage("write"):
+    with stages.stage("draws"):
         for old in folder.glob("draws-*.nc"):
             old.unlink()
         paths = {name: posterior.save(folder / f"draws-{_slug(name)}.nc") for name, posterior in draws.items()}
         results["files"] = {"draws": {name: path.name for name, path in paths.items()}}
-        results["summary"] = summarise(results)
+    with stages.stage("page"):
         _finish(results, stages)
         write_json(data, plain(results))
         page = _render(data)

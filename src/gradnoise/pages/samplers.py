@@ -66,7 +66,7 @@ class Scene:
     geometry: LocalGeometry
     law: GaussianLaw
     batch_size: int
-    num_chains: int
+    num_chains: int | None
     steps: int  # chain-steps that one sampler may take
     key: int
 
@@ -120,10 +120,10 @@ def constant_sgd(scene: Scene, kind: str, at: str, progress: Callable[[str], Any
     step = theory.optimal_preconditioner(hessian, noise, kind=kind, **scene.noise)
     chain = theory.linear_chain(hessian, noise, learning_rate=1.0, preconditioner=step, **scene.noise)
 
-    def make(num_draws: int, length: Length) -> Posterior:
+    def make(num_chains: int, num_draws: int, length: Length) -> Posterior:
         return infer.constant_sgd(
             scene.problem, batch_size=scene.batch_size, preconditioner=kind, at=at, mode=scene.mode, law=scene.law,
-            num_draws=num_draws, num_chains=scene.num_chains, thin=length.thin, burn_in=length.burn_in, key=scene.key,
+            num_draws=num_draws, num_chains=num_chains, thin=length.thin, burn_in=length.burn_in, key=scene.key,
             progress=progress(name),
         )  # fmt: skip
 
@@ -139,10 +139,10 @@ def corrected_langevin(scene: Scene, progress: Callable[[str], Any]) -> Method:
         hessian, noise, learning_rate=1.0, preconditioner=tuned.preconditioner, injected=tuned.injected_covariance, **scene.noise
     )  # fmt: skip
 
-    def make(num_draws: int, length: Length) -> Posterior:
+    def make(num_chains: int, num_draws: int, length: Length) -> Posterior:
         return infer.corrected_langevin(
             scene.problem, batch_size=scene.batch_size, mode=scene.mode, law=scene.law, num_draws=num_draws,
-            num_chains=scene.num_chains, thin=length.thin, burn_in=length.burn_in, key=scene.key, progress=progress(name),
+            num_chains=num_chains, thin=length.thin, burn_in=length.burn_in, key=scene.key, progress=progress(name),
         )  # fmt: skip
 
     return _simulated(scene, name, "corrected", (mean, chain.covariance), chain, make, recommended=True)
@@ -150,13 +150,12 @@ def corrected_langevin(scene: Scene, progress: Callable[[str], Any]) -> Method:
 
 def _simulated(
     scene: Scene, name: str, kind: str, predicted: tuple[Array, Array], chain: LinearChain,
-    make: Callable[[int, Length], Posterior], *, recommended: bool = False,
+    make: Callable[[int, int, Length], Posterior], *, recommended: bool = False,
 ) -> Method:  # fmt: skip
-    planned = plan_length(chain, num_draws=1)
-    affordable = (scene.steps // scene.num_chains - planned.burn_in) // planned.thin
-    draws, fewest = min(NUM_DRAWS, affordable), max(FEWEST, 5 * len(predicted[0]))
-    if draws * scene.num_chains < fewest:
-        need = scene.num_chains * planned.burn_in + fewest * planned.thin
+    planned, fewest = plan_length(chain, num_draws=1), max(FEWEST, 5 * len(predicted[0]))
+    chains, draws = _affordable(scene, planned, fewest)
+    if not draws:
+        need = chains * planned.burn_in + fewest * planned.thin
         why = (
             f"Not simulated: its slowest direction needs {planned.thin:,} steps for one independent draw, {need:.2g} in all for the "
             f"{fewest} draws that a comparison takes; the time allowed is good for {scene.steps:.2g} (--max-time)."
@@ -166,18 +165,27 @@ def _simulated(
     began = time.perf_counter()
     plan: dict[str, Any] = {
         "length": length,
-        "num_chains": scene.num_chains,
+        "num_chains": chains,
         "num_draws": draws,
         "recommended": recommended,
     }
     try:
-        made = make(draws, length)
+        made = make(chains, draws, length)
     except Divergence as error:
         first = min(error.chains.values())
-        why = f"All {scene.num_chains} chains diverged, the first at step {first:,}, although the quadratic prediction is stable."
+        why = f"All {chains} chains diverged, the first at step {first:,}, although the quadratic prediction is stable."
         return Method(name, kind, None, "not trustworthy", (why,), predicted, time.perf_counter() - began, **plan)
     seconds = time.perf_counter() - began
     return Method(name, kind, made, made.verdict.level, made.verdict.reasons, predicted, seconds, **plan)
+
+
+def _affordable(scene: Scene, planned: Length, fewest: int) -> tuple[int, int]:
+    """Return chains and draws of each; fewer chains where forgetting the start would eat the time, no draws where it all would."""
+    for chains in (NUM_CHAINS, 8, 4) if scene.num_chains is None else (scene.num_chains,):
+        draws = min(NUM_DRAWS, (scene.steps // chains - planned.burn_in) // planned.thin)
+        if draws * chains >= fewest and (draws >= chains or chains in (4, scene.num_chains)):
+            return chains, draws
+    return chains, 0
 
 
 def reference(problem: Any, mode: Mode, method: str, key: int, budget_seconds: float) -> tuple[Posterior, float]:

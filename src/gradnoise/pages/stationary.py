@@ -14,6 +14,7 @@ from gradnoise.engine import Divergence, Run, record, simulate
 from gradnoise.measure import LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
+from gradnoise.pages.closure import Closure
 from gradnoise.pages.predictions import Predictions, Settings, along, predict
 from gradnoise.pages.verdicts import compared, verdict
 from gradnoise.results import Estimate, mean_of
@@ -91,11 +92,11 @@ def observe(run: Run | None, mode: Array, basis: Array) -> Observed | None:
 
 
 def stationary_section(
-    problem: Any, mode: Mode, geometry: LocalGeometry, posterior: Array, settings: Settings, *,
+    problem: Any, mode: Mode, geometry: LocalGeometry, posterior: Array, settings: Settings, law: Closure | None, *,
     num_chains: int | None, budget: Budget, key: int, progress: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Predict, simulate, compare; `posterior` is the covariance (D, D) to compare with, `progress` makes a bar by name."""
-    predicted, size = predict(problem, geometry, settings), settings.batch_size
+    """Predict, simulate, compare; `posterior` is the covariance (D, D) to compare with, `law` from `settled`, `progress` makes a bar by name."""
+    predicted, size = predict(problem, geometry, settings, law), settings.batch_size
     epoch = problem.num_examples // size
     found: dict[str, Observed | None] = {}
     lengths: dict[str, Length] = {}

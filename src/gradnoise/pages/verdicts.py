@@ -12,6 +12,7 @@ from gradnoise._types import Array
 # Relative deviations; the prediction for shuffled epochs splits their noise approximately.
 GOOD = {"independent batches": 0.1, "shuffled epochs": 0.2}
 FAIR = 0.5
+UNSETTLED = 0.5  # relative standard error from which a simulation says nothing
 
 
 def compared(
@@ -64,14 +65,22 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
             "info",
             f"With {what}, no direction forgets its start within the time allowed, so the prediction stands untested.",
         )
-    chance = float(scipy.stats.t.isf(0.005 / count, chains - 1))
     off, good = abs(ratio - 1), GOOD[what]
+    error = section[f"{prefix}worst_relative_error"]
+    if error > UNSETTLED:
+        told = (
+            f"With {what} the variances do not settle: their standard error is up to {error:.3g} times the prediction."
+        )
+        if not section[f"{prefix}compared_with"].endswith("averaged"):
+            told += " Noise that grows with the state has no stationary variance at this learning rate."
+        return "bad", told + " Take a smaller learning rate, or more time."
+    chance = float(scipy.stats.t.isf(0.005 / count, chains - 1)) if error <= good else 0.0
     level = "good" if off <= good or abs(section[f"{prefix}worst_z"]) <= chance else "warn" if off <= FAIR else "bad"
     word = {"good": "is as predicted", "warn": "is near the prediction", "bad": "is not as predicted"}[level]
     averaged = section[f"{prefix}compared_with"].endswith("averaged")
     text = (
         f"With {what} the simulated law {word}: variances are {mean:.3g} times the discrete-time prediction on average, "
-        f"{ratio:.3g} times in the worst direction (standard error at most {100 * section[f'{prefix}worst_relative_error']:.2g} %)."
+        f"{ratio:.3g} times in the worst direction (standard error at most {100 * error:.2g} %)."
     )
     if not averaged:
         text += " That prediction takes curvature and noise at the mode: averaged over the law they are beyond stability, or do not settle."
