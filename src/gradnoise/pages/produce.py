@@ -226,7 +226,7 @@ def _compute(subject: Any, options: Options, results: dict[str, Any], stages: St
     with stages.stage("posterior", 6) as part:
         scene = samplers.Scene(
             problem, mode, geometry, law, size, options.num_chains,
-            options.budget.steps("sampler", problem, size), key,
+            options.budget, key,
         )  # fmt: skip
         results["posterior"], draws = _posterior(scene, options, part)
     with stages.stage("scaling"):

@@ -17,6 +17,7 @@ from gradnoise.infer.posterior import DRIFT_LIMIT
 from gradnoise.infer.sampler import Length, plan_length
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
+from gradnoise.pages.budget import Budget
 from gradnoise.theory import LinearChain
 
 NUM_CHAINS = 16
@@ -67,7 +68,7 @@ class Scene:
     law: GaussianLaw
     batch_size: int
     num_chains: int | None
-    steps: int  # chain-steps that one sampler may take
+    budget: Budget
     key: int
 
     @property
@@ -153,12 +154,13 @@ def _simulated(
     make: Callable[[int, int, Length], Posterior], *, recommended: bool = False,
 ) -> Method:  # fmt: skip
     planned, fewest = plan_length(chain, num_draws=1), max(FEWEST, 5 * len(predicted[0]))
-    chains, draws = _affordable(scene, planned, fewest)
+    steps = scene.budget.steps(kind, scene.problem, scene.batch_size)
+    chains, draws = _affordable(steps, scene.num_chains, planned, fewest)
     if not draws:
         need = chains * planned.burn_in + fewest * planned.thin
         why = (
             f"Not simulated: its slowest direction needs {planned.thin:,} steps for one independent draw, {need:.2g} in all for the "
-            f"{fewest} draws that a comparison takes; the time allowed is good for {scene.steps:.2g} (--max-time)."
+            f"{fewest} draws that a comparison takes; the time allowed is good for {steps:.2g} (--max-time)."
         )
         return Method(name, kind, None, "not run", (why,), predicted, 0.0, planned, recommended=recommended)
     length = Length(planned.thin, planned.burn_in, planned.burn_in + draws * planned.thin, planned.iact)
@@ -179,11 +181,11 @@ def _simulated(
     return Method(name, kind, made, made.verdict.level, made.verdict.reasons, predicted, seconds, **plan)
 
 
-def _affordable(scene: Scene, planned: Length, fewest: int) -> tuple[int, int]:
+def _affordable(steps: int, num_chains: int | None, planned: Length, fewest: int) -> tuple[int, int]:
     """Return chains and draws of each; fewer chains where forgetting the start would eat the time, no draws where it all would."""
-    for chains in (NUM_CHAINS, 8, 4) if scene.num_chains is None else (scene.num_chains,):
-        draws = min(NUM_DRAWS, (scene.steps // chains - planned.burn_in) // planned.thin)
-        if draws * chains >= fewest and (draws >= chains or chains in (4, scene.num_chains)):
+    for chains in (NUM_CHAINS, 8, 4) if num_chains is None else (num_chains,):
+        draws = min(NUM_DRAWS, (steps // chains - planned.burn_in) // planned.thin)
+        if draws * chains >= fewest and (draws >= chains or chains in (4, num_chains)):
             return chains, draws
     return chains, 0
 
