@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
+TINY = 1e-12
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FIXED = range(-3, 6)  # exponents written without a power of ten
 
@@ -40,6 +41,17 @@ def number(value: Any, why: str = "not computed", digits: int = 3) -> str | Mark
     if power in _FIXED:
         return _signed(_grouped(f"{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - power)}f}"))
     return _signed(mantissa) + _times(power)
+
+
+def divergence(value: Any, why: str = "not computed") -> str | Markup:
+    """Write a KL divergence; what is far below any sampling error is only said to be small.
+
+    >>> divergence(0.0213), divergence(5.06e-25)
+    ('0.0213', '< 10⁻¹²')
+    """
+    if not missing(value) and 0 < float(value) < TINY:
+        return "< 10" + "-12".translate(_SUPERSCRIPTS)
+    return number(value, why)
 
 
 def setting(value: Any, why: str = "not set") -> str | Markup:

@@ -31,7 +31,7 @@ def divergences(methods: Sequence[Mapping[str, Any]], *, axes: Axes | None = Non
         The first method on top, at y = 0, the next at y = 1. Lines in the order to, from, floor; a divergence below a
         tenth of the smallest floor, or 1e-6, stands at the left end.
     """
-    axes = style.blank(axes, (5.0, 1.5 + 0.46 * len(methods)))
+    axes = style.blank(axes, (4.3, 1.5 + 0.46 * len(methods)))
     row = np.arange(len(methods))
     forward = style.column("methods", methods, "kl_to_reference")
     backward = style.column("methods", methods, "kl_from_reference")

@@ -25,7 +25,8 @@ def marginal_densities(
         `parameter` (its name), `reference` and `methods` (by name): each density as `x` and `density`, two sequences of
         one length, in the parameter's unit and its inverse. `reference` may be None.
     kinds
-        Kind of each method by name ("scalar", "diagonal", "full", "corrected", "gaussian", "laplace"): its colour and dashes.
+        Kind of each method by name ("scalar", "diagonal", "full", "corrected", "gaussian", "laplace"): its colour and
+        dashes. None gives each method the next colour.
     key
         Whether to draw a key; small multiples share one.
     axes
@@ -41,10 +42,10 @@ def marginal_densities(
             msg = f"marginal must have the key {name!r}, got {sorted(marginal)}."
             raise ValueError(msg)
     axes = style.blank(axes, (3.1, 2.3))
-    spare = cycle(style.METHODS.values())
+    spare = cycle(style.METHODS)
+    looks = style.looks(kinds if kinds is not None else dict(zip(marginal["methods"], spare, strict=False)))
     for name, density in marginal["methods"].items():
-        kind = (kinds or {}).get(name, "")
-        colour, dashes = style.METHODS[kind] if kind in style.METHODS else next(spare)
+        colour, dashes = looks.get(name, (style.MUTED, "-"))
         axes.plot(*_curve(name, density), color=colour, ls=dashes, lw=1.6, label=name)
     if marginal["reference"] is not None:
         x, height = _curve("reference", marginal["reference"])

@@ -39,7 +39,7 @@ def noise_spectrum(
         place = np.arange(1, values.size + 1)
         axes.plot(place, values, color=colour, marker=style.marker(values.size, shape), ms=4, lw=1.4, label=text)
     style.logarithmic(axes, "y", hessian, noise)
-    style.whole(axes)
+    style.counted(axes, max(hessian.size, noise.size))
     style.label(axes, "number of the eigenvalue, largest first", "eigenvalue")
     style.legend(axes)
     return axes
