@@ -95,11 +95,16 @@ def marginals(methods: list[Method], reference: Posterior, names: tuple[str, ...
         out.append(
             {
                 "parameter": names[i],
-                "reference": {"x": x, "density": _density(reference, i, x)},
-                "methods": {name: {"x": x, "density": density} for name, density in drawn.items()},
+                "reference": {"x": _rounded(x), "density": _rounded(_density(reference, i, x))},
+                "methods": {name: {"x": _rounded(x), "density": _rounded(density)} for name, density in drawn.items()},
             }
         )
     return out
+
+
+def _rounded(values: Array) -> list[float]:
+    """Six significant digits: enough to draw, and a third of the file."""
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _density(posterior: Posterior, index: int, x: Array) -> Array:
