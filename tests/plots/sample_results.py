@@ -67,9 +67,18 @@ def summary(outcome):
     lines = [
         ("info", "The problem has 4 898 examples and one mode, found to 1e-9 posterior standard deviations."),
         ("good", "SGD at learning rate 0.15 and batch size 100 is at 25 % of its stability edge."),
-        ("good", "The exact discrete-time prediction holds: simulated variances are 0.997 times the predicted ones on average."),
-        ("warn", "A data loader shuffles: its variance is 1.4 % of that of independent minibatches in the softest direction."),
-        ("good", "Corrected Langevin is trustworthy: KL to the reference 0.021, of which sampling error explains 0.020."),
+        (
+            "good",
+            "The exact discrete-time prediction holds: simulated variances are 0.997 times the predicted ones on average.",
+        ),
+        (
+            "warn",
+            "A data loader shuffles: its variance is 1.4 % of that of independent minibatches in the softest direction.",
+        ),
+        (
+            "good",
+            "Corrected Langevin is trustworthy: KL to the reference 0.021, of which sampling error explains 0.020.",
+        ),
     ]
     if outcome == "bad":
         lines[2] = (
@@ -96,7 +105,9 @@ def problem(rng, names, examples):
             "num_iterations": 7,
             "method": "trust-exact",
             "loss": 1.2534,
-            "parameters": [{"name": n, "value": float(rng.normal()), "sd": float(rng.uniform(0.01, 0.05))} for n in names],
+            "parameters": [
+                {"name": n, "value": float(rng.normal()), "sd": float(rng.uniform(0.01, 0.05))} for n in names
+            ],
         },
     }
 
@@ -104,7 +115,9 @@ def problem(rng, names, examples):
 def stationary(rng, curvature, noise, examples, batch, outcome):
     rate = 2 * RATE / curvature.max()
     discrete = rate * noise / (batch * curvature * (2 - rate * curvature))
-    swollen = np.exp(rng.uniform(np.log(6), np.log(58), len(curvature))) if outcome == "bad" else np.ones(len(curvature))
+    swollen = (
+        np.exp(rng.uniform(np.log(6), np.log(58), len(curvature))) if outcome == "bad" else np.ones(len(curvature))
+    )
     simulated = discrete * swollen * (1 + 0.01 * rng.normal(size=len(curvature)))
     x = rate * curvature * examples / batch
     shuffled = discrete * np.minimum(x / 3, 1 - 1 / (1 + x))
@@ -191,10 +204,20 @@ METHODS = [
 def method(name, kind, outcome):
     fails = outcome == "bad" and kind in ("scalar", "diagonal", "full")
     level = "not trustworthy" if fails else "approximate" if kind in ("scalar", "diagonal") else "trustworthy"
-    kl = {"scalar": 2.41, "diagonal": 0.873, "full": 0.0213, "corrected": 0.0207, "gaussian": 3.2e-5, "laplace": 1.1e-17}[kind]
+    kl = {
+        "scalar": 2.41,
+        "diagonal": 0.873,
+        "full": 0.0213,
+        "corrected": 0.0207,
+        "gaussian": 3.2e-5,
+        "laplace": 1.1e-17,
+    }[kind]
     reason = "Simulated variances are 0.998 times the predicted ones on average (KL 0.021, sampling error alone 0.02)."
     if fails:
-        kl, reason = 287.0 * kl, "The gradient noise is not constant: averaged over the posterior it is 6.31 times that at the mode."
+        kl, reason = (
+            287.0 * kl,
+            "The gradient noise is not constant: averaged over the posterior it is 6.31 times that at the mode.",
+        )
     sampled = kind not in ("gaussian", "laplace")
     row = {
         "name": name,

@@ -60,6 +60,7 @@ def _tag(tag: str, prefix: str) -> str:
         tag = re.sub(r' id="[^"]*"', "", tag)  # nothing refers to groups
     tag = tag.replace("xlink:href", "href").replace('id="', f'id="{prefix}-')
     tag = tag.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+    tag = re.sub(r"\s+(?=[A-Za-z]\s)|(?<=[MLCQz])\s+(?=[-\d])", "", tag) if tag.startswith("<path") else tag
     tag = re.sub(r" font-family:[^;\"]*;", "", tag).replace("\n", "")
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda hit: f"var(--{_HEX[hit[0]]})" if hit[0] in _HEX else hit[0], tag)
     return re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.1f}".removesuffix(".0"), tag)

@@ -104,12 +104,14 @@ def measured(value: Any, error: Any, why: str = "not simulated") -> str | Markup
 def seconds(value: Any, why: str = "not timed") -> str | Markup:
     """Write a time in seconds, or minutes from 120 s.
 
-    >>> seconds(0.01234), seconds(75), seconds(200)
-    ('0.01\u202fs', '75\u202fs', '3.3\u202fmin')
+    >>> seconds(0.01234), seconds(0.001), seconds(75), seconds(200)
+    ('0.01\u202fs', '< 0.01\u202fs', '75\u202fs', '3.3\u202fmin')
     """
     if missing(value):
         return number(value, why)
     time = float(value)
+    if 0 < time < 0.005:
+        return f"< 0.01{THIN}s"
     if time >= 120:
         return f"{time / 60:.1f}{THIN}min"
     return f"{time:.0f}{THIN}s" if time >= 10 else f"{time:.1f}{THIN}s" if time >= 0.1 else f"{time:.2f}{THIN}s"

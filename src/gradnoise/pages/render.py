@@ -63,7 +63,9 @@ def render(results: Mapping[str, Any]) -> str:
 @functools.cache
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(
+        loader=loader, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     env.filters |= {
         "number": formats.number,
         "divergence": formats.divergence,
@@ -72,7 +74,14 @@ def _environment() -> Environment:
         "seconds": formats.seconds,
         "breakable": formats.breakable,
     }
-    env.globals |= {"measured": formats.measured, "missing": formats.missing, "as_number": formats.number, "as_count": formats.count, "level": level, "stroke": stroke}
+    env.globals |= {
+        "measured": formats.measured,
+        "missing": formats.missing,
+        "as_number": formats.number,
+        "as_count": formats.count,
+        "level": level,
+        "stroke": stroke,
+    }
     return env
 
 

@@ -56,7 +56,9 @@ def divergences(methods: Sequence[Mapping[str, Any]], *, axes: Axes | None = Non
     # the key's own marks: a method without numbers must not empty it
     marks = [
         Line2D([], [], color=style.BLUE, marker="o", ms=6, ls="none", label="method ‖ reference"),
-        Line2D([], [], color=style.ORANGE, marker="D", mfc="none", ms=5.5, mew=1.5, ls="none", label="reference ‖ method"),
+        Line2D(
+            [], [], color=style.ORANGE, marker="D", mfc="none", ms=5.5, mew=1.5, ls="none", label="reference ‖ method"
+        ),
         Line2D([], [], color=style.MUTED, marker="|", ms=12, mew=2, ls="none", label="sampling error alone"),
     ]
     axes.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9, labelcolor=style.INK)  # fmt: skip

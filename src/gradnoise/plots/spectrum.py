@@ -45,7 +45,9 @@ def noise_spectrum(
     return axes
 
 
-def noise_alignment(curvature: Iterable[float | None], noise_along: Iterable[float | None], *, axes: Axes | None = None) -> Axes:
+def noise_alignment(
+    curvature: Iterable[float | None], noise_along: Iterable[float | None], *, axes: Axes | None = None
+) -> Axes:
     """Draw the noise variance along each eigenvector of H against its curvature, with the line where both are equal.
 
     Parameters
@@ -65,7 +67,9 @@ def noise_alignment(curvature: Iterable[float | None], noise_along: Iterable[flo
     if along.shape != across.shape:
         msg = f"noise_along must have the shape of curvature, {across.shape}, got {along.shape}."
         raise ValueError(msg)
-    axes.plot(across, along, "o", color=style.ORANGE, ms=5 if along.size <= style.MANY else 2.5, label="one eigendirection")
+    axes.plot(
+        across, along, "o", color=style.ORANGE, ms=5 if along.size <= style.MANY else 2.5, label="one eigendirection"
+    )
     style.logarithmic(axes, "x", across)
     style.logarithmic(axes, "y", along)
     axes.axline((1, 1), (10, 10), color=style.MUTED, lw=1, ls="--", label="C = H")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gradnoise import _checks
-from gradnoise._types import Array
+from gradnoise._types import AnyArray, Array
 from gradnoise.plots import style
 
 # key of a direction's record, colour, dashes, width, words
@@ -40,8 +40,26 @@ class Group(NamedTuple):
 
 
 GROUPS = (
-    Group("simulated", "simulated_standard_error", "compared_with", "discrete", style.BLUE, "o", "independent minibatches", 0.12),
-    Group("shuffled_simulated", "shuffled_standard_error", "shuffled_compared_with", "shuffled_predicted", style.PURPLE, "s", "shuffled epochs", -0.12),
+    Group(
+        "simulated",
+        "simulated_standard_error",
+        "compared_with",
+        "discrete",
+        style.BLUE,
+        "o",
+        "independent minibatches",
+        0.12,
+    ),
+    Group(
+        "shuffled_simulated",
+        "shuffled_standard_error",
+        "shuffled_compared_with",
+        "shuffled_predicted",
+        style.PURPLE,
+        "s",
+        "shuffled epochs",
+        -0.12,
+    ),
 )
 
 
@@ -65,17 +83,26 @@ def stationary_variances(stationary: Mapping[str, Any], *, axes: Axes | None = N
     """
     axes = style.blank(axes, (4.3, 4.1))
     directions = _directions(stationary)
-    place, shown = np.arange(1, len(directions) + 1), []
+    place, shown = np.arange(1.0, len(directions) + 1), []
     for key, colour, dashes, width, text in LINES:
         values = style.column("directions", directions, key)
         shown.append(values)
         if np.isfinite(values).any():
             thin = width if len(place) <= style.MANY else width / 2
-            axes.plot(place, values, color=colour, ls=dashes, lw=thin, marker=_tick(len(place)), ms=13, mew=width, label=text)
+            axes.plot(
+                place, values, color=colour, ls=dashes, lw=thin, marker=_tick(len(place)), ms=13, mew=width, label=text
+            )
     for group in GROUPS:
         values = style.column("directions", directions, group.simulated)
         shown.append(values)
-        _points(axes, place, values, 2 * style.column("directions", directions, group.error), group, f"simulated, {group.words.split()[0]}")
+        _points(
+            axes,
+            place,
+            values,
+            2 * style.column("directions", directions, group.error),
+            group,
+            f"simulated, {group.words.split()[0]}",
+        )
     style.logarithmic(axes, "y", *shown)
     style.counted(axes, len(place))
     style.label(axes, "eigendirection of the curvature, as in the table", "stationary variance, parameter²")
@@ -101,10 +128,11 @@ def variance_ratios(stationary: Mapping[str, Any], *, axes: Axes | None = None) 
     """
     axes = style.blank(axes, (4.3, 3.7))
     directions = _directions(stationary)
-    place, shown = np.arange(1, len(directions) + 1), []
+    place, shown = np.arange(1.0, len(directions) + 1), []
     axes.axhline(1, color=style.MUTED, lw=1, ls="--")
     for group in GROUPS:
         predicted = style.column("directions", directions, stationary.get(group.against) or group.predicted)
+        predicted[predicted == 0] = np.nan  # no noise, no ratio
         ratio = style.column("directions", directions, group.simulated) / predicted
         spread = 2 * style.column("directions", directions, group.error) / predicted
         aside = group.dodge if len(place) <= style.MANY else 0.0
@@ -162,7 +190,7 @@ def _directions(stationary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _points(
-    axes: Axes, x: Array, values: Array, spread: Array, group: Group, words: str, *, joined: bool = True
+    axes: Axes, x: AnyArray, values: Array, spread: Array, group: Group, words: str, *, joined: bool = True
 ) -> None:
     """Draw points with error bars; beyond `style.MANY`, a thin line in a band (small points where x has no order)."""
     if not np.isfinite(values).any():
@@ -173,7 +201,9 @@ def _points(
         return
     size = 4.5 if values.size <= style.MANY else 2.0
     bars = np.nan_to_num(spread)
-    axes.errorbar(x, values, yerr=bars, fmt=group.shape, color=group.colour, ms=size, elinewidth=1, mfc="none", label=words)
+    axes.errorbar(
+        x, values, yerr=bars, fmt=group.shape, color=group.colour, ms=size, elinewidth=1, mfc="none", label=words
+    )
 
 
 def _tick(count: int) -> str:

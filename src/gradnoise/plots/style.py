@@ -120,7 +120,9 @@ def logarithmic(axes: Axes, which: str, *values: Array) -> None:
     else:
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylim(*limits)
-    between: tuple[float, ...] = (1.0,) if decades > 2.7 else (1.0, 2.0, 5.0) if decades > 0.7 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    between: tuple[float, ...] = (
+        (1.0,) if decades > 2.7 else (1.0, 2.0, 5.0) if decades > 0.7 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    )
     axis.set_major_locator(LogLocator(subs=between, numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
     axis.set_minor_formatter(NullFormatter())
