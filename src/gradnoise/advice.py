@@ -161,9 +161,8 @@ def _row(old: Mapping[str, Any], size: int, curvature: Array | None, examples: i
         scale = _noise_scale(new.settings, examples)
         before = _noise_scale(old, examples)
         if abs(scale - before) > TOLERANCE * before:
-            against.append(
-                f"the noise scale changes by {_percent(scale / before - 1)}: a batch is {size / examples:.0%} of the data"
-            )
+            change = f"changes by {_percent(scale / before - 1)}" if before > 0 else "is zero now and will not be"
+            against.append(f"the noise scale {change}: a batch is {size / examples:.0%} of the data")
     stable = True
     if curvature is not None:
         edge = theory.rate_edge(momentum=momentum, nesterov=nesterov) / curvature[-1]

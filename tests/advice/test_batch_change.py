@@ -94,3 +94,11 @@ def test_bad_input(change, error, match):
 def test_unknown_settings_are_refused_by_the_rule():
     with pytest.raises(ValueError, match="square-root rule"):
         advice.batch_change({"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 32})
+
+
+def test_from_the_full_batch_noise_appears():
+    rows = advice.batch_change(
+        {"learning_rate": 0.1, "batch_size": 20}, factors=(0.5, 1), hessian=H, num_examples=20
+    ).rows
+    assert [r.noise_scale for r in rows] == pytest.approx([0.05, 0.0])
+    assert "is zero now" in rows[0].note

@@ -23,7 +23,7 @@ METHOD = {
     "effective_draws", "smallest_variance_ratio", "largest_variance_ratio", "mean_variance_ratio", "num_diverged",
 }  # fmt: skip
 COMPARED = {
-    "worst_z", "worst_ratio", "mean_ratio", "mode_worst_ratio", "mode_mean_ratio", "worst_relative_error", "num_compared",
+    "worst_z", "worst_ratio", "mean_ratio", "mode_worst_ratio", "mode_mean_ratio", "worst_relative_error", "num_compared", "num_silent",
     "compared_with", "num_chains", "num_steps", "burn_in", "num_diverged",
 }  # fmt: skip
 SECTIONS = {

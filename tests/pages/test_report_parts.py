@@ -100,7 +100,7 @@ def test_lengths_follow_from_times_and_whole_epochs():
 
 def section(**changes):
     base = {
-        "directions": [{}, {}], "num_diverged": 0, "num_chains": 64, "worst_ratio": 1.02, "mean_ratio": 1.0, "num_compared": 2,
+        "directions": [{}, {}], "num_diverged": 0, "num_chains": 64, "worst_ratio": 1.02, "mean_ratio": 1.0, "num_compared": 2, "num_silent": 0,
         "worst_relative_error": 0.03, "worst_z": 0.7, "compared_with": "averaged", "mode_worst_ratio": 1.0, "mode_mean_ratio": 1.0,
     }  # fmt: skip
     return {**base, **{f"shuffled_{k}": v for k, v in base.items() if k != "directions"}, **changes}
@@ -116,6 +116,12 @@ def section(**changes):
         ({"worst_ratio": 900.0, "worst_z": 1.1, "worst_relative_error": 700.0}, "bad", "do not settle"),
         ({"num_diverged": 3}, "bad", "3 of 64 chains diverged"),
         ({"worst_ratio": None, "num_compared": 0}, "info", "untested"),
+        ({"num_compared": 1, "num_silent": 1}, "good", "In 1 directions no example adds noise"),
+        (
+            {"shuffled_worst_ratio": None, "shuffled_num_compared": 0, "shuffled_num_silent": 2},
+            "info",
+            "there is no noise",
+        ),
         ({"num_compared": 1}, "good", "1 of 2 directions are too slow"),
         (
             {"shuffled_worst_ratio": 3.0, "shuffled_worst_z": 50.0},

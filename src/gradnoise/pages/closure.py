@@ -59,8 +59,10 @@ def closure(problem: Any, mode: Array, start: Array, *, shuffled: bool = False, 
     Returns
     -------
     Closure | None
-        None where the iteration leaves the stable region or does not settle: such a law is then not predicted.
+        None where the iteration leaves the stable region or does not settle, or where there is no noise: such a law is then not predicted.
     """
+    if not np.diag(start).min() > 0:
+        return None
     normals = _normals(problem.num_examples, len(mode))
     mean, covariance = mode, start
     for iteration in range(LIMIT):

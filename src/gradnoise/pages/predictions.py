@@ -123,5 +123,5 @@ def _common(settings: Settings) -> dict[str, Any]:
 
 
 def along(basis: Array, covariance: Array) -> Array:
-    """Variances along the columns of a basis, diag(VᵀΣV)."""
-    return np.asarray(np.einsum("di,de,ei->i", basis, covariance, basis, optimize=True))
+    """Variances along the columns of a basis, diag(VᵀΣV); never below 0 by rounding."""
+    return np.asarray(np.maximum(np.einsum("di,de,ei->i", basis, covariance, basis, optimize=True), 0.0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from gradnoise import infer, theory
 from gradnoise._types import Array
@@ -22,6 +23,7 @@ from gradnoise.theory import LinearChain
 
 NUM_CHAINS = 16
 NUM_DRAWS = 500  # a chain
+SILENT = 1e-12  # noise over curvature, relative to the noisiest direction
 FEWEST = 200  # effective draws in all (and 5 a parameter) below which a Gaussian fit says nothing
 
 
@@ -118,6 +120,13 @@ def constant_sgd(scene: Scene, kind: str, at: str, progress: Callable[[str], Any
     """Constant SGD with one kind of preconditioner, tuned at the mode or over the posterior."""
     name = f"constant SGD, {kind}" + (", tuned at the mode" if at == "mode" else "")
     mean, hessian, noise = scene.centre(at)
+    silent = silent_directions(hessian, noise)
+    if silent:
+        why = (
+            f"In {silent} of {len(mean)} directions no example adds noise (only the prior acts there): constant SGD does not move in "
+            "them, whatever its preconditioner, and cannot be the posterior."
+        )
+        return Method(name, kind, None, "not trustworthy", (why,), None, 0.0)
     step = theory.optimal_preconditioner(hessian, noise, kind=kind, **scene.noise)
     chain = theory.linear_chain(hessian, noise, learning_rate=1.0, preconditioner=step, **scene.noise)
 
@@ -129,6 +138,12 @@ def constant_sgd(scene: Scene, kind: str, at: str, progress: Callable[[str], Any
         )  # fmt: skip
 
     return _simulated(scene, name, kind, (mean, chain.covariance), chain, make)
+
+
+def silent_directions(hessian: Array, noise: Array) -> int:
+    """Count directions whose gradient noise is zero up to rounding, relative to the curvature."""
+    values = scipy.linalg.eigh(noise, hessian, eigvals_only=True)
+    return int((values < SILENT * values[-1]).sum())
 
 
 def corrected_langevin(scene: Scene, progress: Callable[[str], Any]) -> Method:

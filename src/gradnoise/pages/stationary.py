@@ -16,7 +16,7 @@ from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
 from gradnoise.pages.closure import Closure
 from gradnoise.pages.predictions import Predictions, Settings, along, predict
-from gradnoise.pages.verdicts import compared, verdict
+from gradnoise.pages.verdicts import SILENT, compared, verdict
 from gradnoise.results import Estimate, mean_of
 from gradnoise.rules import rule
 
@@ -160,7 +160,8 @@ def _rows(
 
     def of(name: str, i: int) -> tuple[float | None, float | None, float | None]:
         seen = found[name]
-        if seen is None or lengths[name].burn_in < RELAXED * predicted.relaxation[i]:
+        silent = predicted.discrete[i] <= SILENT * target[i]  # what moves there is rounding
+        if seen is None or silent or lengths[name].burn_in < RELAXED * predicted.relaxation[i]:
             return None, None, None
         return (
             float(seen.variances.value[i]),

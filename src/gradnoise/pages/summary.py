@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import KL_PER_DIMENSION
+from gradnoise.pages.verdicts import SILENT
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
@@ -50,7 +51,8 @@ def _noise(noise: dict[str, Any]) -> Sentence:
 
 
 def _loader(stationary: dict[str, Any]) -> Sentence:
-    rows = [r for r in stationary["directions"] if r["discrete"] > 0]
+    rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
+    edge = f"The learning rate is {stationary['fraction_of_edge']:.2g} of the stability edge {stationary['edge']:.4g}."
     averaged = rows[0]["averaged"] is not None and rows[0]["shuffled_averaged"] is not None
     shuffled, independent = ("shuffled_averaged", "averaged") if averaged else ("shuffled_predicted", "discrete")
     share = np.array([r[shuffled] / r[independent] for r in rows])
@@ -58,8 +60,7 @@ def _loader(stationary: dict[str, Any]) -> Sentence:
         "level": "info",
         "text": (
             f"A data loader shuffles epochs, which leaves {share.mean():.2g} times the variance of independent batches on average and "
-            f"{share.min():.2g} times in the direction that keeps least. The learning rate is {stationary['fraction_of_edge']:.2g} of the stability edge "
-            f"{stationary['edge']:.4g}."
+            f"{share.min():.2g} times in the direction that keeps least. {edge}"
         ),
     }
 

@@ -12,6 +12,7 @@ from gradnoise._types import Array
 # Relative deviations; the prediction for shuffled epochs splits their noise approximately.
 GOOD = {"independent batches": 0.1, "shuffled epochs": 0.2}
 FAIR = 0.5
+SILENT = 1e-9  # variance over that of the posterior: only the prior acts there, and no example adds noise
 UNSETTLED = 0.5  # relative standard error from which a simulation says nothing
 
 
@@ -21,7 +22,8 @@ def compared(
     """Compare simulation with the best prediction (averaged, if it exists) and with values at the mode; None without simulation."""
     averaged, at_mode = predictions
     best = at_mode if rows[0][averaged] is None else averaged
-    kept = [r for r in rows if r[simulated] is not None and r[best] > 0 and r[at_mode] > 0 and r[error] > 0]
+    moving = [r for r in rows if min(r[best], r[at_mode]) > SILENT * r["posterior"]]
+    kept = [r for r in moving if r[simulated] is not None and r[error] > 0]
     out: dict[str, Any] = dict.fromkeys(
         ("worst_z", "worst_ratio", "mean_ratio", "mode_worst_ratio", "mode_mean_ratio", "worst_relative_error")
     )
@@ -38,7 +40,7 @@ def compared(
             "mode_mean_ratio": (value / mode).mean(),
             "worst_relative_error": (spread / expected).max(),
         }
-    out |= {"num_compared": len(kept), "compared_with": best}
+    out |= {"num_compared": len(kept), "num_silent": len(rows) - len(moving), "compared_with": best}
     return {prefix + name: value for name, value in out.items()}
 
 
@@ -59,7 +61,10 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
     if lost:
         return "bad", f"With {what}, {lost} of {chains} chains diverged, although the quadratic prediction is stable."
     ratio, mean, count = (section[prefix + k] for k in ("worst_ratio", "mean_ratio", "num_compared"))
-    total = len(section["directions"])
+    silent = section[f"{prefix}num_silent"]
+    total = len(section["directions"]) - silent
+    if total == 0:
+        return "info", f"With {what} of this size there is no noise: SGD is gradient descent and stays at the mode."
     if ratio is None:
         return (
             "info",
@@ -89,6 +94,8 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
             f" It averages curvature and noise over the law; with their values at the mode alone the simulation is {section[f'{prefix}mode_mean_ratio']:.3g} "
             f"(worst {section[f'{prefix}mode_worst_ratio']:.3g}) times the prediction."
         )
+    if silent:
+        text += f" In {silent} directions no example adds noise (only the prior acts there): SGD stays at the mode."
     if count < total:
         text += f" {total - count} of {total} directions are too slow to be simulated in the time allowed."
     return level, text
