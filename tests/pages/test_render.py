@@ -213,6 +213,20 @@ def test_what_is_missing_has_a_dash_and_its_reason(read):
     assert page.levels.count("not run") == 2 * len(CASES["nulls"]["posterior"]["methods"])
 
 
+def test_a_direction_without_noise_and_a_method_without_numbers_have_a_page():
+    results = sample(4, outcome="bad")
+    silent = ("continuous", "discrete", "averaged", "simulated", "shuffled_predicted", "shuffled_simulated")
+    results["stationary"]["directions"][0] |= dict.fromkeys(silent, 0.0)
+    results["noise"]["noise_in_hessian_basis"][0] = 0.0
+    method = results["posterior"]["methods"][0]
+    words = ("name", "kind", "level", "recommended", "reasons")
+    results["posterior"]["methods"][0] = dict.fromkeys(method) | {key: method[key] for key in words}
+    page = Page(render(results))
+    assert not page.wrong
+    assert page.levels.count("not trustworthy") == 8
+    assert not re.search(r"\b(nan|None)\b", "".join(page.words))
+
+
 @pytest.mark.parametrize("section", ["problem", "noise", "stationary", "posterior", "scaling", "files"])
 @pytest.mark.parametrize("absent", [True, False])
 def test_a_section_that_was_not_computed_is_said_so(section, absent):

@@ -161,6 +161,8 @@ def stationary(rng, curvature, noise, examples, batch, outcome):
         "num_steps": None if outcome == "nulls" else 120_000,
         "burn_in": None if outcome == "nulls" else 20_000,
         "noise_growth": 1.59,
+        "num_silent": 2,
+        "shuffled_num_silent": 1,
         "num_diverged": 3,
         "worst_relative_error": 0.0125,
         "num_compared": len(curvature),
