@@ -52,7 +52,7 @@ def contestants(setting: Setting, chains: int, steps: tuple[int, int, int] | Non
     """Everything that runs this problem with so many chains; `steps` overrides the steps a call."""
     one, many, slow = steps or setting.steps
     fast = one if chains == 1 else many
-    few = max(slow // (1 if chains == 1 else 16), 8) if steps is None else slow
+    few = max(slow // (1 if chains == 1 else 4), 8) if steps is None else slow
     langevin = gn.processes.langevin(
         gn.oracles.minibatch(setting.batch_size), learning_rate=setting.learning_rate, num_examples=setting.num_examples
     )
@@ -68,7 +68,7 @@ def contestants(setting: Setting, chains: int, steps: tuple[int, int, int] | Non
         peers_loops.numpy_loop(NUMPY, setting, chains, few),
     ]
     if peers_loops.numba is not None:
-        out.append(peers_loops.numba_loop(NUMBA, setting, chains, fast if chains == 1 else few))
+        out.append(peers_loops.numba_loop(NUMBA, setting, chains, fast))
     if peers_torch.torch is not None and chains == 1:
         out.append(peers_torch.eager(TORCH, setting, few))
     if setting.kind == "network" and steps is None:

@@ -48,7 +48,7 @@ def programs() -> dict[str, tuple[Setting, Any, int, Any]]:
             64,
             gn.record.moments(),
         ),
-        "P3, one chain, Adam, moments": (p3, of(p3, adam), 1, None),
+        "P3, one chain, Adam, moments": (p3, of(p3, adam), 1, gn.record.moments()),
         "P3, 32 chains, Adam, draws": (p3, of(p3, adam), 32, gn.record.draws(every=10)),
     }
 
