@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
+INTERRUPTED = 130
 MARKS = {"good": ("green", "✓"), "warn": ("yellow", "!"), "bad": ("red", "✗"), "info": ("cyan", "·")}
 
 app = typer.Typer(
@@ -29,8 +30,10 @@ def main() -> None:
     """Run the command line; a bad argument or file is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this
+            raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; what was computed before is in report.json", 130)
+        _stop("interrupted; the stages that were finished are in report.json", INTERRUPTED)
     except (ValueError, TypeError, OSError) as error:
         _stop(str(error), 2)
     except RuntimeError as error:  # a stage failed, or a search did not converge

@@ -168,3 +168,16 @@ def test_a_whole_run_on_a_file(run, csv, tmp_path):
     assert (code, err) == (0, "")
     assert json.loads(out)["problem"]["name"] == "small"
     assert run(*arguments, "--quiet") == (0, "", "")
+
+
+def test_ctrl_c_keeps_the_finished_stages(run, monkeypatch, tmp_path):
+    from gradnoise.pages import produce
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(produce, "stationary_section", interrupted)
+    code, _, err = run("report", "--example", "diabetes")
+    assert code == 130
+    assert err == "gradnoise: interrupted; the stages that were finished are in report.json\n"
+    assert "noise" in json.loads((tmp_path / "gradnoise-report" / "report.json").read_text("utf-8"))
