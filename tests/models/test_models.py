@@ -165,14 +165,15 @@ def test_residual_scale_bears_columns_of_very_different_size_and_collinear_ones(
 
 
 def test_arrays_stay_as_given():
-    low = X.astype(np.float32)
-    problem = models.linear_regression(low, Y["linear"], intercept=False)
+    low = np.tile(X.astype(np.float32), (1, 3))[:, :8]
+    problem = models.linear_regression(low, Y["linear"], prior_scale=1.0, observation_scale=1.0, intercept=False)
     assert problem.data["inputs"] is low
     assert problem.init.dtype == problem.data["targets"].dtype == np.float32
-    wide = models.logistic_regression(low, Y["logistic"], names=("a", "b", "c"))
+    wide = models.logistic_regression(low[:, :3], Y["logistic"], names=("a", "b", "c"))
     assert wide.data["inputs"].dtype == np.float32
     assert wide.names == ("a", "b", "c", "intercept")
-    np.testing.assert_array_equal(wide.data["inputs"][:, -1], 1)
+    np.testing.assert_array_equal(wide.data["inputs"][:, 3], 1)
+    np.testing.assert_array_equal(wide.data["inputs"][:, 4:], np.zeros((len(X), 4)))
     assert models.softmax_regression(X, Y["softmax"]).names[:4] == ("x0:0", "x0:1", "x0:2", "x1:0")
 
 

@@ -80,6 +80,16 @@ def classes(y: ArrayLike, length: int, num_classes: int | None) -> tuple[AnyArra
     return targets, count
 
 
+def aligned(inputs: AnyArray) -> AnyArray:
+    """Return inputs (N, D) with columns of zeros up to a multiple of eight, where D <= 32; beyond, as they are.
+
+    XLA gathers and multiplies such rows with vector instructions: a step of one chain takes 0.72 to 0.80 times as long, one
+    of many chains 0.56 to 0.82 times (benchmarks/speed.py); at D = 50 nothing is gained.
+    """
+    missing = -inputs.shape[1] % 8
+    return np.pad(inputs, ((0, 0), (0, missing))) if missing and inputs.shape[1] <= 32 else inputs
+
+
 def data(inputs: AnyArray, targets: AnyArray, weights: ArrayLike | None) -> dict[str, AnyArray]:
     """Return the problem's data: inputs, targets and, where given, weights."""
     out = {"inputs": inputs, "targets": targets}

@@ -166,11 +166,11 @@ def poisson_regression(
 
 
 def _regression(log_likelihood: Any, predict: Any, sample: Any, data: Any, hyperparams: Any, names: Any) -> Problem:
-    inputs = data["inputs"]
+    inputs = arguments.aligned(data["inputs"])
     return Problem(
         log_likelihood,
-        data,
-        np.zeros(inputs.shape[1], inputs.dtype),
+        {**data, "inputs": inputs},
+        np.zeros(len(names), inputs.dtype),
         densities.normal_log_prior,
         hyperparams=hyperparams,
         predict=predict,
