@@ -22,7 +22,7 @@ def summarise(results: dict[str, Any]) -> list[Sentence]:
     if "noise" in results:
         out.append(_noise(results["noise"]))
     if "stationary" in results:
-        out += [{**results["stationary"]["verdict"]}, _loader(results["stationary"])]
+        out += [_stationary(results["stationary"]), _loader(results["stationary"])]
     if "posterior" in results:
         out += list(_posterior(results["posterior"], results["problem"]["num_params"]))
     if "scaling" in results:
@@ -50,6 +50,28 @@ def _noise(noise: dict[str, Any]) -> Sentence:
     return {"level": "good", "text": f"{text}: constant for practical purposes (limit {limit:g})."}
 
 
+def _stationary(section: dict[str, Any]) -> Sentence:
+    """Say in one sentence whether SGD spreads as predicted; the section's own verdict has the details."""
+    level = section["verdict"]["level"]
+    words = {
+        "good": "spreads as predicted",
+        "warn": "spreads nearly as predicted",
+        "bad": "does not spread as predicted",
+    }
+    told = [
+        f"{section[prefix + 'mean_ratio']:.3g} for {what} ({section[prefix + 'worst_ratio']:.3g} in the worst direction)"
+        for prefix, what in (("", "independent batches"), ("shuffled_", "shuffled epochs"))
+        if section[f"{prefix}mean_ratio"] is not None and not section[f"{prefix}num_diverged"]
+    ]
+    if level not in words or len(told) < 2:
+        return {**section["verdict"]}
+    setting = f"learning rate {section['learning_rate']:.3g} and batch size {section['batch_size']}"
+    return {
+        "level": level,
+        "text": f"SGD at {setting} {words[level]}: simulated over predicted variance is on average {' and '.join(told)}.",
+    }
+
+
 def _loader(stationary: dict[str, Any]) -> Sentence:
     rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
     edge = f"The learning rate is {stationary['fraction_of_edge']:.2g} of the stability edge {stationary['edge']:.4g}."
@@ -68,7 +90,7 @@ def _loader(stationary: dict[str, Any]) -> Sentence:
 def _posterior(section: dict[str, Any], dim: int) -> Iterator[Sentence]:
     reference = section["reference"]
     level = "warn" if reference["level"] == "approximate" else "info"
-    yield {"level": level, "text": f"The posterior is compared with: {reference['method']}. {reference['text']}"}
+    yield {"level": level, "text": f"Reference for the posterior: {reference['method']}. {reference['text']}"}
     rows = section["methods"]
     sgd = [row for row in rows if row["kind"] in ("scalar", "diagonal", "full")]
     if sgd:
