@@ -167,9 +167,10 @@ def _row(old: Mapping[str, Any], size: int, curvature: Array | None, examples: i
     if curvature is not None:
         edge = theory.rate_edge(momentum=momentum, nesterov=nesterov) / curvature[-1]
         fraction = float(rate / edge)
-        stable = fraction < 1
+        stable = fraction < 1 - 1e-9  # at the edge itself nothing is stationary
         if not stable:
-            against = [f"diverges: {fraction:.3g} times the stability edge {edge:.3g}"]
+            where = "at" if fraction < 1 + 1e-9 else f"{fraction:.3g} times"
+            against = [f"diverges: {where} the stability edge {edge:.3g}"]
         elif old["learning_rate"] < edge and not nesterov:
             against = [*_variance_change(old, new.settings, curvature), *against]
     if size == old["batch_size"]:
@@ -232,4 +233,4 @@ def _is_nesterov(settings: Mapping[str, Any]) -> bool:
 
 
 def _percent(change: float) -> str:
-    return f"{100 * change:+.0f} %"
+    return f"{100 * change:+.0f} %".replace("-", "−")

@@ -14,7 +14,7 @@ from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Pytree
 
 
-@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample"), labels=("names",))
+@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample", "align"), labels=("names",))
 class Problem:
     """A statistical problem whose **mean loss** is L = -(1/N) [ Σ_n log_likelihood(params, example_n) + log_prior(params) ].
 
@@ -39,6 +39,9 @@ class Problem:
         given, both get them last.
     names
         Optional names of the D parameters, in the order of `flatten`.
+    align
+        Optional function data -> data with rows laid out for speed (padded, say), on which `log_likelihood` has the same
+        values. The engine applies it where it pays.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class Problem:
     predict: Callable[..., Any] | None = field(default=None, kw_only=True)
     sample: Callable[..., Any] | None = field(default=None, kw_only=True)
     names: tuple[str, ...] | None = field(default=None, kw_only=True)
+    align: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.names is not None:

@@ -165,15 +165,14 @@ def test_residual_scale_bears_columns_of_very_different_size_and_collinear_ones(
 
 
 def test_arrays_stay_as_given():
-    low = np.tile(X.astype(np.float32), (1, 3))[:, :8]
-    problem = models.linear_regression(low, Y["linear"], prior_scale=1.0, observation_scale=1.0, intercept=False)
+    low = X.astype(np.float32)
+    problem = models.linear_regression(low, Y["linear"], intercept=False)
     assert problem.data["inputs"] is low
     assert problem.init.dtype == problem.data["targets"].dtype == np.float32
-    wide = models.logistic_regression(low[:, :3], Y["logistic"], names=("a", "b", "c"))
+    wide = models.logistic_regression(low, Y["logistic"], names=("a", "b", "c"))
     assert wide.data["inputs"].dtype == np.float32
     assert wide.names == ("a", "b", "c", "intercept")
-    np.testing.assert_array_equal(wide.data["inputs"][:, 3], 1)
-    np.testing.assert_array_equal(wide.data["inputs"][:, 4:], np.zeros((len(X), 4)))
+    np.testing.assert_array_equal(wide.data["inputs"][:, -1], 1)
     assert models.softmax_regression(X, Y["softmax"]).names[:4] == ("x0:0", "x0:1", "x0:2", "x1:0")
 
 
@@ -271,3 +270,20 @@ BAD = np.where(np.arange(N) == 7, np.nan, X[:, 0])
 def test_bad_input_gets_one_clear_error(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_aligned_rows_have_the_same_likelihood():
+    r = np.random.default_rng(4)
+    for build, y in (
+        (models.linear_regression, "linear"),
+        (models.logistic_regression, "logistic"),
+        (models.poisson_regression, "poisson"),
+    ):
+        problem = build(X, Y[y])
+        wide = dataclasses.replace(problem, data=problem.align(problem.data))
+        assert wide.data["inputs"].shape[1] == 8
+        theta = r.normal(size=problem.num_params) / 5
+        assert derivatives.loss(wide, theta) == pytest.approx(derivatives.loss(problem, theta), rel=1e-12)
+        gradients = derivatives.gradient(wide, theta), derivatives.gradient(problem, theta)
+        np.testing.assert_allclose(*gradients, rtol=1e-10, atol=1e-12)
+    assert models.softmax_regression(X, Y["softmax"]).align is None

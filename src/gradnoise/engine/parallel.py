@@ -5,6 +5,7 @@ A group is the unit of work: it goes whole to a thread, device or worker, so res
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -53,6 +54,8 @@ class Program:
         self.devices = jax.local_devices()
         self.on_cpu = self.devices[0].platform == "cpu"
         self.start, self.chunk, self.notes = compiled(self.devices[0].platform)
+        if problem.align is not None and plan.aligned:
+            problem = dataclasses.replace(problem, data=problem.align(problem.data))
         pair = _tree.cast((problem, process), plan.spec.dtype)
         with jax.enable_x64(self.x64):
             self.placed = [jax.device_put(pair, device) for device in self.devices]

@@ -47,6 +47,11 @@ class Plan(NamedTuple):
     kernels: tuple[Kernel, ...]
     slots: tuple[int, ...]
 
+    @property
+    def aligned(self) -> bool:
+        """Whether aligned rows pay: their one more operation a step costs few recorded chains 1.3 to 1.7 times the time."""
+        return not self.kernels or self.group >= 8
+
 
 def make_plan(problem: Any, process: Any, recorders: tuple[Recorder, ...], num_chains: int, dtype: str) -> Plan:
     """Choose g, W and K."""

@@ -1,6 +1,6 @@
 """Log densities of the ready-made models, with their constants; predictions and draws of the response.
 
-An example is a mapping with `inputs` (D,) (followed by zeros up to a multiple of eight in the regressions), `targets` () and, where given, `weight` w and `offset`. All functions get
+An example is a mapping with `inputs` (D,), `targets` () and, where given, `weight` w and `offset`. All functions get
 `hyperparams` last and are compared by identity (or, networks, by value): problems that share them share compiled code.
 """
 
@@ -86,10 +86,10 @@ def poisson_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
 
 
 def _predictor(params: Any, inputs: Any) -> Any:
-    """Return x·θ for inputs (..., D), with or without the intercept's column of ones and the zeros after it."""
+    """Return x·θ for inputs (..., D), with or without the intercept's column of ones."""
     if inputs.shape[-1] + 1 == params.shape[0]:
         return inputs @ params[:-1] + params[-1]
-    return inputs @ params if inputs.shape[-1] == params.shape[0] else _score(inputs, params)
+    return inputs @ params
 
 
 def linear_predict(params: Any, inputs: Any, hyperparams: Any) -> Any:

@@ -166,14 +166,15 @@ def poisson_regression(
 
 
 def _regression(log_likelihood: Any, predict: Any, sample: Any, data: Any, hyperparams: Any, names: Any) -> Problem:
-    inputs = arguments.aligned(data["inputs"])
+    inputs = data["inputs"]
     return Problem(
         log_likelihood,
-        {**data, "inputs": inputs},
-        np.zeros(len(names), inputs.dtype),
+        data,
+        np.zeros(inputs.shape[1], inputs.dtype),
         densities.normal_log_prior,
         hyperparams=hyperparams,
         predict=predict,
         sample=sample,
         names=names,
+        align=arguments.aligned,
     )
