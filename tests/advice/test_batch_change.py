@@ -50,7 +50,7 @@ def test_a_large_share_of_the_data_changes_the_noise_scale():
         {"learning_rate": 1e-3, "batch_size": 10}, to_batch_size=40, hessian=H, num_examples=100
     ).rows[-1]
     assert not row.valid
-    assert "noise scale changes by -33 %" in row.note  # (N - 40)/(N - 10) = 60/90
+    assert "noise scale changes by −33 %" in row.note  # (N - 40)/(N - 10) = 60/90
 
 
 def test_it_never_contradicts_the_linear_rule():
