@@ -142,7 +142,7 @@ def _check_params(init: Pytree) -> None:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             came = f"dtype {dtype}" if dtype is not None else _checks.shown(leaf)
-            msg = f"{where} must be a floating-point array, got {came}. Gradients of integers do not exist; cast it to float32."
+            msg = f"{where} must be a floating-point array (such as np.zeros(3, np.float32)), got {came}."
             raise TypeError(msg)
         if not np.isfinite(np.asarray(leaf, dtype=np.float64)).all():
             msg = f"{where} must be finite, but holds NaN or infinity."
@@ -181,15 +181,24 @@ def _check_data(data: Pytree) -> None:
 
 def _check_functions(problem: Problem) -> None:
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.data)
-    for name, value in (
-        ("log_likelihood", jax.eval_shape(problem._log_likelihood, problem.init, example)),
-        ("log_prior", jax.eval_shape(problem._log_prior, problem.init)),
-    ):
-        leaves = jax.tree.leaves(value)
+    calls: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
+        ("log_likelihood", problem._log_likelihood, (problem.init, example)),
+        ("log_prior", problem._log_prior, (problem.init,)),
+    )
+    for name, function, arguments in calls:
+        try:
+            leaves = jax.tree.leaves(jax.eval_shape(function, *arguments))
+        except Exception as error:  # the user's function may raise anything
+            shapes = jax.tree.map(lambda a: tuple(np.shape(a)), arguments)
+            msg = f"{name} failed when called with params (and one example) of shapes {shapes}: {type(error).__name__}: {error}"
+            raise ValueError(msg) from error
         if len(leaves) != 1 or leaves[0].shape != ():
             came = leaves[0].shape if len(leaves) == 1 else f"{len(leaves)} values"
             msg = f"{name} must return one number (shape ()), got {came}. It is called with one example at a time: sum over its axes."
             raise ValueError(msg)
+        if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
+            msg = f"{name} must return a floating-point number, got dtype {leaves[0].dtype}: it has no gradient."
+            raise TypeError(msg)
     if problem.names is not None and len(problem.names) != problem.num_params:
         msg = f"names must name all {problem.num_params} parameters, got {len(problem.names)}."
         raise ValueError(msg)

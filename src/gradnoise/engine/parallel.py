@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -121,7 +122,14 @@ class Workers:
 
     def map(self, tasks: list[Task]) -> list[tuple[Any, Any]]:
         """Run all tasks."""
-        return list(self.pool.map(_work, tasks))
+        try:
+            return list(self.pool.map(_work, tasks))
+        except BrokenProcessPool as error:
+            msg = (
+                "a worker process died: killed for memory, or a script that starts workers without "
+                "`if __name__ == '__main__':` around the call (spawned processes import the script again)."
+            )
+            raise RuntimeError(msg) from error
 
     def close(self) -> None:
         """Stop the processes."""
