@@ -102,7 +102,8 @@ def _noise_over_the_law(
     from gradnoise import derivatives
 
     averaged, z = geometry.gradient_covariance, np.random.default_rng(0).standard_normal((32, problem.num_params))
-    for rounds in range(1, 4):
+    rounds = 0
+    for rounds in range(1, 4):  # noqa: B007 - reported
         root = np.linalg.cholesky(gn.theory.stationary_covariance(geometry.hessian, averaged, **stationary))
         draws = mode.vector + np.concatenate([z, -z]) @ root.T
         new = np.mean([derivatives.gradient_moments(problem, d)[1] for d in draws], axis=0)

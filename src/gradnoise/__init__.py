@@ -31,6 +31,7 @@ _MODULES = [
 ]
 _NAMES = {
     "Divergence": "engine",
+    "Failure": "engine",
     "Estimate": "results",
     "Interrupted": "engine",
     "Mode": "mode",
@@ -63,7 +64,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from gradnoise.engine import Divergence, Interrupted, Run, record, resume, simulate
+    from gradnoise.engine import Divergence, Failure, Interrupted, Run, record, resume, simulate
     from gradnoise.mode import Mode, find_mode
     from gradnoise.pages import report
     from gradnoise.problem import Problem

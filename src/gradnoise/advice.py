@@ -110,7 +110,7 @@ def batch_change(
 
     Examples
     --------
-    >>> advice = batch_change({"learning_rate": 0.1, "batch_size": 32}, to_batch_size=128, hessian=[[2.0, 0.0], [0.0, 0.5]])
+    >>> advice = batch_change({"learning_rate": 0.1, "batch_size": 32}, to_batch_size=128, hessian=[[2.0, 0.0], [0.0, 0.1]])
     >>> row = advice.rows[-1]
     >>> row.batch_size, row.learning_rate, row.fraction_of_edge, row.valid
     (128, 0.4, 0.4, False)
@@ -161,16 +161,16 @@ def _row(old: Mapping[str, Any], size: int, curvature: Array | None, examples: i
         scale = _noise_scale(new.settings, examples)
         before = _noise_scale(old, examples)
         if abs(scale - before) > TOLERANCE * before:
-            against.append(
-                f"the noise scale changes by {_percent(scale / before - 1)}: a batch is {size / examples:.0%} of the data"
-            )
+            change = f"changes by {_percent(scale / before - 1)}" if before > 0 else "is zero now and will not be"
+            against.append(f"the noise scale {change}: a batch is {size / examples:.0%} of the data")
     stable = True
     if curvature is not None:
         edge = theory.rate_edge(momentum=momentum, nesterov=nesterov) / curvature[-1]
         fraction = float(rate / edge)
-        stable = fraction < 1
+        stable = fraction < 1 - 1e-9  # at the edge itself nothing is stationary
         if not stable:
-            against = [f"diverges: {fraction:.3g} times the stability edge {edge:.3g}"]
+            where = "at" if fraction < 1 + 1e-9 else f"{fraction:.3g} times"
+            against = [f"diverges: {where} the stability edge {edge:.3g}"]
         elif old["learning_rate"] < edge and not nesterov:
             against = [*_variance_change(old, new.settings, curvature), *against]
     if size == old["batch_size"]:
@@ -233,4 +233,4 @@ def _is_nesterov(settings: Mapping[str, Any]) -> bool:
 
 
 def _percent(change: float) -> str:
-    return f"{100 * change:+.0f} %"
+    return f"{100 * change:+.0f} %".replace("-", "−")

@@ -104,6 +104,9 @@ def find_mode(
     >>> float(round(mode.vector[0], 9))
     0.833333333
     """
+    if not hasattr(problem, "batch_loss"):
+        msg = f"problem must be a gn.Problem, got {_checks.shown(problem)}."
+        raise TypeError(msg)
     tolerance = _checks.positive("gradient_tolerance", gradient_tolerance)
     limit = _checks.integer("max_iterations", max_iterations)
     start = derivatives.as_vector("init", problem, problem.init if init is None else init)

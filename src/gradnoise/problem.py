@@ -14,7 +14,7 @@ from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Pytree
 
 
-@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample"), labels=("names",))
+@_tree.record(static=("log_likelihood", "log_prior", "predict", "sample", "align"), labels=("names",))
 class Problem:
     """A statistical problem whose **mean loss** is L = -(1/N) [ Σ_n log_likelihood(params, example_n) + log_prior(params) ].
 
@@ -39,6 +39,9 @@ class Problem:
         given, both get them last.
     names
         Optional names of the D parameters, in the order of `flatten`.
+    align
+        Optional function data -> data with rows laid out for speed (padded, say), on which `log_likelihood` has the same
+        values. The engine applies it where it pays.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class Problem:
     predict: Callable[..., Any] | None = field(default=None, kw_only=True)
     sample: Callable[..., Any] | None = field(default=None, kw_only=True)
     names: tuple[str, ...] | None = field(default=None, kw_only=True)
+    align: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.names is not None:
@@ -138,7 +142,7 @@ def _check_params(init: Pytree) -> None:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             came = f"dtype {dtype}" if dtype is not None else _checks.shown(leaf)
-            msg = f"{where} must be a floating-point array, got {came}. Gradients of integers do not exist; cast it to float32."
+            msg = f"{where} must be a floating-point array (such as np.zeros(3, np.float32)), got {came}."
             raise TypeError(msg)
         if not np.isfinite(np.asarray(leaf, dtype=np.float64)).all():
             msg = f"{where} must be finite, but holds NaN or infinity."
@@ -177,15 +181,24 @@ def _check_data(data: Pytree) -> None:
 
 def _check_functions(problem: Problem) -> None:
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.data)
-    for name, value in (
-        ("log_likelihood", jax.eval_shape(problem._log_likelihood, problem.init, example)),
-        ("log_prior", jax.eval_shape(problem._log_prior, problem.init)),
-    ):
-        leaves = jax.tree.leaves(value)
+    calls: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
+        ("log_likelihood", problem._log_likelihood, (problem.init, example)),
+        ("log_prior", problem._log_prior, (problem.init,)),
+    )
+    for name, function, arguments in calls:
+        try:
+            leaves = jax.tree.leaves(jax.eval_shape(function, *arguments))
+        except Exception as error:  # the user's function may raise anything
+            shapes = jax.tree.map(lambda a: tuple(np.shape(a)), arguments)
+            msg = f"{name} failed when called with params (and one example) of shapes {shapes}: {type(error).__name__}: {error}"
+            raise ValueError(msg) from error
         if len(leaves) != 1 or leaves[0].shape != ():
             came = leaves[0].shape if len(leaves) == 1 else f"{len(leaves)} values"
             msg = f"{name} must return one number (shape ()), got {came}. It is called with one example at a time: sum over its axes."
             raise ValueError(msg)
+        if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
+            msg = f"{name} must return a floating-point number, got dtype {leaves[0].dtype}: it has no gradient."
+            raise TypeError(msg)
     if problem.names is not None and len(problem.names) != problem.num_params:
         msg = f"names must name all {problem.num_params} parameters, got {len(problem.names)}."
         raise ValueError(msg)

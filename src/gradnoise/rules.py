@@ -93,6 +93,9 @@ def rule(factory: Callable[..., Any], **hyperparameters: Any) -> Rule:
     traced: dict[str, Any] = {}
     fixed: dict[str, Any] = {}
     for name, value in hyperparameters.items():
+        if name == "learning_rate" and isinstance(value, str):
+            msg = f"learning_rate must be a number or a schedule, got {value!r}."
+            raise TypeError(msg)
         if isinstance(value, abstract_numbers.Real) and not isinstance(value, bool):
             traced[name] = _checks.real(name, value)
         elif hasattr(value, "dtype"):
@@ -124,7 +127,7 @@ def _try(made: Rule) -> None:
         )
         raise TypeError(msg) from error
     except (TypeError, AttributeError) as error:
-        msg = f"factory {name} cannot be called with {sorted({**made.hyperparameters, **dict(made.fixed)})}: {error}"
+        msg = f"factory {name} cannot be called with {sorted({**made.hyperparameters, **dict(made.fixed)})}: {error} (optax.lbfgs and optax.polyak_sgd need more than a gradient and do not run as rules.)"
         raise TypeError(msg) from error
 
 

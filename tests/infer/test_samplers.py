@@ -240,3 +240,11 @@ def test_a_preconditioner_beyond_the_edge_is_refused(known: Any) -> None:
         constant_sgd(
             problem, batch_size=32, preconditioner=3 * np.linalg.inv(law.hessian), mode=mode, law=law, progress=False
         )
+
+
+def test_laplace_and_gaussian_are_exact_only_where_the_loss_is_quadratic(known: Any) -> None:
+    wine, digits = known("wine"), known("digits")
+    assert laplace(wine.problem, mode=wine.mode, num_draws=2).verdict.level == "trustworthy"
+    assert gaussian(wine.problem, mode=wine.mode, law=wine.law, num_draws=2).verdict.level == "trustworthy"
+    assert laplace(digits.problem, mode=digits.mode, num_draws=2).verdict.level == "approximate"
+    assert gaussian(digits.problem, mode=digits.mode, law=digits.law, num_draws=2).verdict.level == "approximate"

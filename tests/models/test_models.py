@@ -270,3 +270,20 @@ BAD = np.where(np.arange(N) == 7, np.nan, X[:, 0])
 def test_bad_input_gets_one_clear_error(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_aligned_rows_have_the_same_likelihood():
+    r = np.random.default_rng(4)
+    for build, y in (
+        (models.linear_regression, "linear"),
+        (models.logistic_regression, "logistic"),
+        (models.poisson_regression, "poisson"),
+    ):
+        problem = build(X, Y[y])
+        wide = dataclasses.replace(problem, data=problem.align(problem.data))
+        assert wide.data["inputs"].shape[1] == 8
+        theta = r.normal(size=problem.num_params) / 5
+        assert derivatives.loss(wide, theta) == pytest.approx(derivatives.loss(problem, theta), rel=1e-12)
+        gradients = derivatives.gradient(wide, theta), derivatives.gradient(problem, theta)
+        np.testing.assert_allclose(*gradients, rtol=1e-10, atol=1e-12)
+    assert models.softmax_regression(X, Y["softmax"]).align is None

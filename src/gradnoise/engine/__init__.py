@@ -2,6 +2,6 @@
 
 from gradnoise.engine import recorders as record
 from gradnoise.engine.driver import resume, simulate
-from gradnoise.engine.run import Divergence, Interrupted, Run
+from gradnoise.engine.run import Divergence, Failure, Interrupted, Run
 
-__all__ = ["Divergence", "Interrupted", "Run", "record", "resume", "simulate"]
+__all__ = ["Divergence", "Failure", "Interrupted", "Run", "record", "resume", "simulate"]

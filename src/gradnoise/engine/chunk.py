@@ -101,7 +101,11 @@ def chunk(problem: Any, process: Any, plan: Plan, keys: Any, clock: Clock, carry
         inner = inner if many else jax.tree.map(lambda a: a[0], inner)
         inner = lax.fori_loop(low // plan.block, (high + plan.block - 1) // plan.block, block, inner)
         params, state, rows = inner if many else _back(inner)
-        finite = jnp.max(jnp.abs(flat(params)), 1) < BOUND
+        size = jnp.max(jnp.abs(flat(params)), 1)
+        if keep:
+            new = (jnp.arange(width) >= low - t0) & (jnp.arange(width) < high - t0)
+            size = jnp.max(jnp.abs(jnp.where(new[:, None], rows[:, :, :-1], 0)), (1, 2))
+        finite = size < BOUND
         bad = jnp.where((carry["bad"] < 0) & ~finite, w, carry["bad"])
         done = [
             k.update(problem, acc, out, View(rows, t0, low, high, clock.burn_in, first, every))

@@ -92,6 +92,9 @@ def simulate(
     Divergence, Interrupted
         With `.run`, which holds what was computed.
     """
+    if not hasattr(problem, "batch_loss"):
+        msg = f"problem must be a gn.Problem, got {_checks.shown(problem)}."
+        raise TypeError(msg)
     process = _process(oracle, rule)
     num_steps = _checks.integer("num_steps", num_steps)
     num_chains = _checks.integer("num_chains", num_chains, high=1 << 24)
@@ -108,8 +111,7 @@ def simulate(
     job = Job(problem, process, recorders, plan, seed, num_chains, burn_in, params, threads, workers)
     state = State()
     if checkpoint is not None and Path(checkpoint).exists():
-        meta, _, arrays = _checkpoint.read(Path(checkpoint))
-        state = _checkpoint.state_of(Path(checkpoint), job, meta, arrays)
+        state = _checkpoint.state_of(Path(checkpoint), job)
         if state.step > num_steps:
             msg = f"num_steps must be at least the {state.step} steps that {checkpoint} already holds, got {num_steps}."
             raise ValueError(msg)

@@ -77,7 +77,7 @@ def _loop(
     interrupted: Callable[[], bool],
 ) -> str:
     began, before = time.perf_counter(), state.seconds
-    steps, committed, saved, first = FIRST_STEPS, _committed(state), -math.inf, True
+    steps, saved, first = FIRST_STEPS, -math.inf, True
     outcome = "done"
     if not state.carries:
         _start(job, state, pool)
@@ -95,7 +95,7 @@ def _loop(
         outcome = _outcome(job, state, fresh, stop_on_divergence, until, interrupted)
         due = path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS
         if path is not None and (due or outcome != "done" or state.step == num_steps):
-            committed = _checkpoint.save(path, job, state, committed)
+            _checkpoint.save(path, job, state)
             saved = time.perf_counter()
         if outcome != "done":
             break
@@ -117,10 +117,6 @@ def _outcome(
     if until is not None and _is_mark(state.step) and until():
         return "until"
     return "done"
-
-
-def _committed(state: State) -> dict[str, int]:
-    return {name: len(state.all_emitted(name)) for name in state.emitted} if state.step else {}
 
 
 def _is_mark(step: int) -> bool:
@@ -174,11 +170,11 @@ def _advance(job: Job, state: State, pool: Pool, stop: int, length: int) -> list
     """Run one chunk of all groups; return the chains that diverged in it."""
     t, before = state.step, state.carries
     results = pool.map(_tasks(job, before, t, stop, length))
-    state.carries, state.step = [carry for carry, _ in results], stop
     for i, recorder in enumerate(job.recorders):
         n = recorder.emitted(stop, job.burn_in) - recorder.emitted(t, job.burn_in)
         if n:
             state.emitted[recorder.name].append(np.concatenate([out[i][:n] for _, out in results], axis=1))
+    state.carries, state.step = [carry for carry, _ in results], stop
     fresh = _newly_bad(job, state)
     for chain, window in fresh.items():
         state.diverged[chain] = _diverged_at(job, pool, before, chain, window, (t, stop, length))
@@ -202,6 +198,11 @@ def _diverged_at(job: Job, pool: Pool, carries: list[Any], chain: int, window: i
     low = max(t, base + window * job.plan.window)
     high = min(stop, base + (window + 1) * job.plan.window)
     carry = run(carries[group], t, low) if low > t else carries[group]
+    if job.plan.kernels:  # the window's states are there to be looked at
+        rows = np.abs(run(carry, low, high)["rows"][place, :, :-1]).max(1)
+        inside = ~(rows < BOUND)
+        inside[: (low - base) % job.plan.window] = False
+        return low - (low - base) % job.plan.window + int(inside.argmax()) + 1
     while high - low > 1:
         middle = (low + high) // 2
         tried = run(carry, low, middle)

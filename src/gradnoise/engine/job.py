@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import pickle
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
@@ -100,17 +104,30 @@ class Job:
             return process.step(problem, params, process.init(problem, params), batch, now)
 
         with jax.enable_x64(spec.dtype == "float64"):
-            text = str(jax.make_jaxpr(one)(problem, process, params, np.zeros(2, np.uint32)))
-        return re.sub(r"0x[0-9a-f]+", "", text)
+            closed = jax.make_jaxpr(one)(problem, process, params, np.zeros(2, np.uint32))
+        constants = [hashlib.blake2b(np.ascontiguousarray(c).tobytes()).hexdigest() for c in _constants(closed)]
+        return re.sub(r"0x[0-9a-f]+", "", str(closed)) + " ".join(constants)
+
+    def bare(self) -> dict[str, Any]:
+        """Return the fields without the user's functions: enough to read what was recorded."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**fields, "problem": None, "process": None}
 
     @functools.cached_property
     def payload(self) -> bytes:
         """The job, pickled; empty where its functions cannot be pickled (lambdas)."""
         try:
-            fields = {**self.__dict__, "problem": on_host(self.problem), "process": on_host(self.process)}
-            return pickle.dumps({k: v for k, v in fields.items() if k not in ("digest", "payload")})
+            return pickle.dumps({**self.bare(), "problem": on_host(self.problem), "process": on_host(self.process)})
         except Exception:  # pickle raises many kinds; a file without it still resumes through simulate(checkpoint=...)
             return b""
+
+
+class Stored(NamedTuple):
+    """What a file already holds of a state: its path, the token of its side files, emissions of each recorder."""
+
+    path: Path
+    token: str
+    counts: dict[str, int]
 
 
 @dataclass
@@ -129,6 +146,12 @@ class State:
         Chain -> step at which it diverged.
     seconds, compile_seconds
         Wall time in all, and of the first chunk (compilation and a few steps).
+    notes
+        What the engine or a file had to say.
+    stored
+        What a file holds of it, or None.
+    digest
+        Of the job that wrote it, where it was read from a file.
     """
 
     step: int = 0
@@ -138,6 +161,8 @@ class State:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    stored: Stored | None = None
+    digest: str | None = None
 
     def all_emitted(self, name: str) -> AnyArray:
         """Return the emissions of one recorder, (emissions, chains, width)."""
@@ -145,3 +170,18 @@ class State:
         if len(parts) > 1:
             self.emitted[name] = parts = [np.concatenate(parts)]
         return parts[0]
+
+
+def _constants(value: Any) -> Iterator[Any]:
+    """Arrays that a program captured, at any depth: its printed text does not show them."""
+    if isinstance(value, jax.extend.core.ClosedJaxpr):
+        yield from value.consts
+        value = value.jaxpr
+    if isinstance(value, jax.extend.core.Jaxpr):
+        for equation in value.eqns:
+            yield from (v.val for v in equation.invars if isinstance(v, jax.extend.core.Literal))
+            for inner in equation.params.values():
+                yield from _constants(inner)
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _constants(inner)

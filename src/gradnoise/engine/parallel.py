@@ -5,11 +5,13 @@ A group is the unit of work: it goes whole to a thread, device or worker, so res
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -53,6 +55,8 @@ class Program:
         self.devices = jax.local_devices()
         self.on_cpu = self.devices[0].platform == "cpu"
         self.start, self.chunk, self.notes = compiled(self.devices[0].platform)
+        if problem.align is not None and plan.aligned:
+            problem = dataclasses.replace(problem, data=problem.align(problem.data))
         pair = _tree.cast((problem, process), plan.spec.dtype)
         with jax.enable_x64(self.x64):
             self.placed = [jax.device_put(pair, device) for device in self.devices]
@@ -78,20 +82,27 @@ class Threads:
 
     def __init__(self, program: Program, threads: int | None) -> None:
         self.program = program
-        self.threads = threads or max(len(program.devices), len(os.sched_getaffinity(0)) if program.on_cpu else 1)
+        self.threads = threads or max(len(program.devices), _cores() if program.on_cpu else 1)
         self.pool = ThreadPoolExecutor(self.threads)
-        self.warm = False
+        self.warm: set[bool] = set()
 
     def map(self, tasks: list[Task]) -> list[tuple[Any, Any]]:
         """Run all tasks."""
-        first: list[tuple[Any, Any]] = []
-        if not self.warm or self.threads == 1:  # the first call compiles: two threads would both do it
-            first, self.warm = [self.program.run(task) for task in tasks[: 1 if self.threads > 1 else None]], True
-        return first + list(self.pool.map(self.program.run, tasks[len(first) :]))
+        starts = tasks[0].carry is None
+        alone = len(tasks) if self.threads == 1 else int(starts not in self.warm)
+        # the first call of each program compiles it: two threads would both do so
+        first = [self.program.run(task) for task in tasks[:alone]]
+        self.warm.add(starts)
+        return first + list(self.pool.map(self.program.run, tasks[alone:]))
 
     def close(self) -> None:
         """Stop the threads."""
         self.pool.shutdown()
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:
@@ -111,7 +122,14 @@ class Workers:
 
     def map(self, tasks: list[Task]) -> list[tuple[Any, Any]]:
         """Run all tasks."""
-        return list(self.pool.map(_work, tasks))
+        try:
+            return list(self.pool.map(_work, tasks))
+        except BrokenProcessPool as error:
+            msg = (
+                "a worker process died: killed for memory, or a script that starts workers without "
+                "`if __name__ == '__main__':` around the call (spawned processes import the script again)."
+            )
+            raise RuntimeError(msg) from error
 
     def close(self) -> None:
         """Stop the processes."""

@@ -264,6 +264,9 @@ def loss(every: int) -> Recorder:
 
 def as_recorders(record: Recorder | Sequence[Recorder] | None) -> tuple[Recorder, ...]:
     """Return the recorders as a tuple: one, a list, or None."""
+    if record is not None and not isinstance(record, (Recorder, list, tuple)):
+        msg = f"record must be a recorder or a list of them, such as gn.record.moments(), got {_checks.shown(record)}."
+        raise TypeError(msg)
     items = () if record is None else (record,) if isinstance(record, Recorder) else tuple(record)
     for item in items:
         if not isinstance(item, Recorder):

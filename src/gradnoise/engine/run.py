@@ -39,7 +39,18 @@ class Divergence(RuntimeError):
         named = ", ".join(f"chain {c} at step {s}" for c, s in first[:5]) + (", …" if len(first) > 5 else "")
         super().__init__(
             f"{len(first)} of {run.num_chains} chains diverged: {named} (params not finite or beyond 1e12). The usual cause "
-            "is a learning rate beyond the stability edge (theory.stability_edge); on_divergence='keep' drops such chains."
+            "is a learning rate beyond the stability edge (theory.stability_edge), or, at step 1, a gradient that is not finite "
+            "where the chains start; on_divergence='keep' drops such chains."
+        )
+
+
+class Failure(RuntimeError):
+    """A chunk failed (out of memory, a worker killed); `.run` holds all steps before it and can be extended."""
+
+    def __init__(self, run: Run, error: Exception) -> None:
+        self.run = run
+        super().__init__(
+            f"the run failed after {run.num_steps:,} steps, which .run holds: {type(error).__name__}: {error}"
         )
 
 
@@ -149,7 +160,7 @@ class Run:
     @property
     def mean_estimate(self) -> Estimate:
         """`mean` with its standard error."""
-        return _weighted(self.pieces.mean, self.pieces.count)
+        return _weighted(self.pieces.mean, self.pieces.count, self.pieces.serial)
 
     @property
     def covariance(self) -> Array:
@@ -164,7 +175,7 @@ class Run:
     @functools.cached_property
     def covariance_estimate(self) -> Estimate:
         """`covariance` with its standard error: `.n` chains (or batches: see `standard_error_from`)."""
-        return _weighted(self.pieces.second_moments(self.mean), self.pieces.count)
+        return _weighted(self.pieces.second_moments(self.mean), self.pieces.count, self.pieces.serial)
 
     @property
     def standard_error_from(self) -> str:
@@ -173,7 +184,8 @@ class Run:
 
     def second_moment(self, about: Any) -> Estimate:
         """Second moment about a known point (D,), with its standard error (D, D): what a law test compares."""
-        return _weighted(self.pieces.second_moments(_checks.vector("about", about, len(self.mean))), self.pieces.count)
+        point = _checks.vector("about", about, len(self.mean))
+        return _weighted(self.pieces.second_moments(point), self.pieces.count, self.pieces.serial)
 
     @property
     def state(self) -> AnyArray:
@@ -188,16 +200,13 @@ class Run:
     def save(self, path: str | Path) -> Path:
         """Write the run to `path` (npz) and, beside it, one file a recorder that emits."""
         path = Path(path)
-        _checkpoint.save(path, self._job, self._state, {})
+        _checkpoint.save(path, self._job, self._state)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """Read a run written by `save` or by a checkpoint. The file holds a pickle: open only what you trust."""
-        path = Path(path)
-        meta, payload, arrays = _checkpoint.read(path)
-        job = _checkpoint.job_of(payload, path)
-        state = _checkpoint.state_of(path, job, meta, arrays)
+        job, state = _checkpoint.load(Path(path))
         return cls(job, state, state.step)
 
     def extend(
@@ -214,7 +223,7 @@ class Run:
         old = self._state
         state = State(
             old.step, list(old.carries), {k: list(v) for k, v in old.emitted.items()}, dict(old.diverged), old.seconds,
-            old.compile_seconds, old.notes,
+            old.compile_seconds, old.notes, old.stored, old.digest,
         )  # fmt: skip
         return advance(
             self._job, state, self.num_steps + more, progress=progress, checkpoint=checkpoint, until=until,
@@ -245,9 +254,18 @@ def advance(
     run = Run(job, state, num_steps)
     ask = None if until is None else lambda: bool(until(Run(job, state, num_steps)))
     path = None if checkpoint is None else Path(checkpoint)
+    _require_continuable(job, state)
+    if path is not None and path.exists() and (state.stored is None or state.stored.path != path.resolve()):
+        _checkpoint.require_same(path, _checkpoint.read(path), job)
     stop = _checks.one_of("on_divergence", on_divergence, ("raise", "keep")) == "raise"
+    before = state.step
     with reporting(progress) as report:
-        outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+        try:
+            outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+        except Exception as error:
+            if state.step == before:
+                raise
+            raise Failure(run, error) from error
     if outcome == "interrupted":
         raise Interrupted(run)
     if outcome == "diverged":
@@ -255,11 +273,35 @@ def advance(
     return run
 
 
-def _weighted(values: Array, count: Array) -> Estimate:
-    """Mean over pieces weighted by their counts, with the standard error of a ratio estimate."""
+def _require_continuable(job: Job, state: State) -> None:
+    if job.problem is None:
+        msg = f"run must hold its problem and process to go on: {state.notes[-1]}"
+        raise ValueError(msg)
+    if state.digest is not None and state.digest != job.digest:
+        msg = (
+            "run must be continued by the versions that wrote it: gradnoise or JAX has changed since, so the numbers would not be "
+            "those of one run. It can still be read; start a new run with init=run to go on from its last states."
+        )
+        raise ValueError(msg)
+
+
+def _memory(values: Array) -> Array:
+    """Factor on the variance of a mean of successive batches, from their lag-one correlation; at least 1."""
+    gap = values - values.mean(0)
+    correlation = (gap[1:] * gap[:-1]).sum(0) / np.maximum((gap**2).sum(0), np.finfo(float).tiny)
+    correlation = np.clip(correlation, 0.0, 0.95)
+    return np.asarray((1 + correlation) / (1 - correlation))
+
+
+def _weighted(values: Array, count: Array, serial: bool = False) -> Estimate:
+    """Mean over pieces weighted by their counts, with the standard error of a ratio estimate.
+
+    Batches of one chain (`serial`) remember each other where the chain is slow: the error allows for it.
+    """
     n, weights = len(values), count / count.sum()
     mean = np.tensordot(weights, values, 1)
     if n < 2:
         return Estimate(mean, np.full_like(mean, math.inf), n)
     gap = (values - mean) * weights.reshape(-1, *([1] * (values.ndim - 1)))
-    return Estimate(mean, np.sqrt((gap**2).sum(0) * n / (n - 1)), n)
+    variance = (gap**2).sum(0) * n / (n - 1)
+    return Estimate(mean, np.sqrt(variance * _memory(values) if serial else variance), n)

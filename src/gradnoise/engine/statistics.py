@@ -33,6 +33,11 @@ class Pieces:
     scatter: Array
     kind: str
 
+    @property
+    def serial(self) -> bool:
+        """Whether the pieces follow each other in one chain."""
+        return self.kind == "batches of one chain"
+
     def total_mean(self) -> Array:
         """Mean over all states, (D,)."""
         weights = self.count / self.count.sum()

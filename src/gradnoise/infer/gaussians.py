@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise import _checks
+from gradnoise import _checks, derivatives
+from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.infer.sampler import place
 from gradnoise.stream import seed_of
+
+EXACT = Verdict("trustworthy", ("The loss is quadratic: the posterior is this Gaussian.",), {})
 
 
 def gaussian(
@@ -35,12 +38,13 @@ def gaussian(
         As in `constant_sgd`.
     """
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
-    reasons = (
+    law, why = (
+        where.law,
         "The best Gaussian in the variational sense; it needs no run. How Gaussian the posterior is, only a reference can say.",
     )
-    return _drawn(
-        "Gaussian variational law", problem, where.law.mean, where.law.covariance, num_draws, num_chains, key, reasons
-    )
+    constant = bool(np.abs(law.hessian - law.mode_hessian).max() <= 1e-9 * np.abs(law.mode_hessian).max())
+    verdict = EXACT if constant else Verdict("approximate", (why,), {})
+    return _drawn("Gaussian variational law", problem, law.mean, law.covariance, num_draws, num_chains, key, verdict)
 
 
 def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: Any = 0, mode: Any = None) -> Posterior:
@@ -55,16 +59,31 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     mode
         From `find_mode`, where it is known already.
     """
-    from gradnoise import measure
-    from gradnoise import mode as modes
-
     found = modes.find_mode(problem) if mode is None else mode
-    hessian = measure.local_geometry(problem, found).hessian
-    mean = found.vector
-    reasons = ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",)
-    return _drawn(
-        "Laplace", problem, mean, np.linalg.inv(problem.num_examples * hessian), num_draws, num_chains, key, reasons
+    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
+    verdict = Verdict(
+        "approximate", ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",), {}
     )
+    return _drawn(
+        "Laplace",
+        problem,
+        found.vector,
+        covariance,
+        num_draws,
+        num_chains,
+        key,
+        EXACT if is_quadratic(problem, found) else verdict,
+    )
+
+
+def is_quadratic(problem: Any, mode: Any) -> bool:
+    """Whether the Hessian is the same at the mode and three posterior standard deviations away, to rounding."""
+    here = mode.vector
+    hessian = derivatives.hessian(problem, here)
+    root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * hessian))
+    z = np.random.default_rng(0).standard_normal((2, len(here)))
+    away = [derivatives.hessian(problem, here + 3 * root @ v) for v in z]
+    return all(bool(np.abs(h - hessian).max() <= 1e-9 * np.abs(hessian).max()) for h in away)
 
 
 def _drawn(
@@ -75,7 +94,7 @@ def _drawn(
     num_draws: int,
     num_chains: int,
     key: Any,
-    reasons: tuple[str, ...],
+    verdict: Verdict,
 ) -> Posterior:
     draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
     root = np.linalg.cholesky(covariance)
@@ -87,7 +106,7 @@ def _drawn(
         mean,
         covariance,
         float(draws * chains),
-        Verdict("approximate", reasons, {}),
+        verdict,
         {"num_draws": draws, "num_chains": chains},
         exact=True,
     )

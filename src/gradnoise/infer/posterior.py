@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,11 +137,13 @@ class Posterior:
         """Return the draws as an `xarray.DataTree` in ArviZ's schema: group `posterior`, variable `theta`."""
         import arviz_base
 
-        tree = arviz_base.from_dict(
-            {"posterior": {"theta": np.asarray(self.draws)}},
-            coords={"parameter": list(self.names)},
-            dims={"theta": ["parameter"]},
-        )
+        with warnings.catch_warnings():  # many short chains are what we mean
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer than draw dimension", UserWarning)
+            tree = arviz_base.from_dict(
+                {"posterior": {"theta": np.asarray(self.draws)}},
+                coords={"parameter": list(self.names)},
+                dims={"theta": ["parameter"]},
+            )
         tree.attrs.update(
             {"method": self.method, "verdict": self.verdict.level, "verdict_reasons": " ".join(self.verdict.reasons)}
         )

@@ -54,15 +54,21 @@ def _categorical(target: Any, z: Any) -> Any:
     return jnp.sum(jax.nn.one_hot(target, z.shape[-1], dtype=z.dtype) * z) - jax.nn.logsumexp(z)
 
 
+def _score(inputs: Any, params: Any) -> Any:
+    """Return x·θ; inputs may be wider than params by columns of zeros (`arguments.aligned`)."""
+    missing = inputs.shape[-1] - params.shape[0]
+    return inputs @ (jnp.pad(params, (0, missing)) if missing else params)
+
+
 def linear_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
     """Return w [-½ ((y - x·θ)/s)² - log s - ½ log 2π]."""
-    return _weighted(example, _normal(example["targets"], example["inputs"] @ params, hyperparams))
+    return _weighted(example, _normal(example["targets"], _score(example["inputs"], params), hyperparams))
 
 
 def logistic_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
     """Return w [y z - log(1 + eᶻ)], z = x·θ."""
     del hyperparams
-    z = example["inputs"] @ params
+    z = _score(example["inputs"], params)
     return _weighted(example, example["targets"] * z - softplus(z))
 
 
@@ -75,7 +81,7 @@ def softmax_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
 def poisson_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
     """Return w [y z - eᶻ - log y!], z = x·θ + offset."""
     del hyperparams
-    z = example["inputs"] @ params + example.get("offset", 0.0)
+    z = _score(example["inputs"], params) + example.get("offset", 0.0)
     return _weighted(example, example["targets"] * z - jnp.exp(z) - jax.scipy.special.gammaln(example["targets"] + 1))
 
 

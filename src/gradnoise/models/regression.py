@@ -176,4 +176,5 @@ def _regression(log_likelihood: Any, predict: Any, sample: Any, data: Any, hyper
         predict=predict,
         sample=sample,
         names=names,
+        align=arguments.aligned,
     )

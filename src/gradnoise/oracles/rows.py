@@ -44,8 +44,14 @@ class Minibatch:
 
     def words_per_step(self, spec: Spec) -> int:
         """32-bit words drawn a step, which decides how many steps are drawn at once."""
-        sorts = self.sampling != "with_replacement" and spec.num_examples < SORT_BELOW
-        return self.batch_size + (spec.num_examples // 64 if sorts else 0)
+        n, size = spec.num_examples, self.batch_size
+        if (
+            self.sampling == "with_replacement"
+            or n >= SORT_BELOW
+            or (size <= FLOYD_UP_TO and self.sampling != "shuffled")
+        ):
+            return size
+        return n // self.period(spec)  # words sorted a step
 
     def period(self, spec: Spec) -> int:
         """Return the steps after which the sampling begins anew: an epoch when shuffled, else 1."""

@@ -47,6 +47,7 @@ def _inline(text: str, prefix: str, title: str, description: str) -> str:
     inside = re.sub(r"<defs>\s*</defs>", "", inside)
     inside = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], prefix), inside)
     inside = re.sub(r">\s+<", "><", inside)
+    inside = re.sub(r"<g([^>]*)>((?:<use [^>]*/>)+)</g>", _hoisted, inside)
     return (
         f'<svg class="plot" role="img" viewBox="{box[1] if box else ""}" aria-labelledby="{prefix}-title {prefix}-desc">'
         f'<title id="{prefix}-title">{escape(title)}</title><desc id="{prefix}-desc">{escape(description)}</desc>{inside}</svg>'
@@ -59,6 +60,16 @@ def _tag(tag: str, prefix: str) -> str:
         tag = re.sub(r' id="[^"]*"', "", tag)  # nothing refers to groups
     tag = tag.replace("xlink:href", "href").replace('id="', f'id="{prefix}-')
     tag = tag.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+    tag = re.sub(r"\s+(?=[A-Za-z]\s)|(?<=[MLCQz])\s+(?=[-\d])", "", tag) if tag.startswith("<path") else tag
     tag = re.sub(r" font-family:[^;\"]*;", "", tag).replace("\n", "")
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda hit: f"var(--{_HEX[hit[0]]})" if hit[0] in _HEX else hit[0], tag)
-    return re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.2f}".rstrip("0").rstrip("."), tag)
+    return re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.1f}".removesuffix(".0"), tag)
+
+
+def _hoisted(group: re.Match[str]) -> str:
+    """Say the style that all markers of a group share once, on the group."""
+    looks = set(re.findall(r' style="[^"]*"', group[2]))
+    if len(looks) != 1:
+        return group[0]
+    look = looks.pop()
+    return f"<g{group[1]}{look}>{group[2].replace(look, '')}</g>"

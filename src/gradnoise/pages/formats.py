@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
+TINY = 1e-12
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FIXED = range(-3, 6)  # exponents written without a power of ten
 
@@ -40,6 +41,17 @@ def number(value: Any, why: str = "not computed", digits: int = 3) -> str | Mark
     if power in _FIXED:
         return _signed(_grouped(f"{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - power)}f}"))
     return _signed(mantissa) + _times(power)
+
+
+def divergence(value: Any, why: str = "not computed") -> str | Markup:
+    """Write a KL divergence; what is far below any sampling error is only said to be small.
+
+    >>> divergence(0.0213), divergence(5.06e-25)
+    ('0.0213', '< 10⁻¹²')
+    """
+    if not missing(value) and 0 < float(value) < TINY:
+        return "< 10" + "-12".translate(_SUPERSCRIPTS)
+    return number(value, why)
 
 
 def setting(value: Any, why: str = "not set") -> str | Markup:
@@ -92,12 +104,14 @@ def measured(value: Any, error: Any, why: str = "not simulated") -> str | Markup
 def seconds(value: Any, why: str = "not timed") -> str | Markup:
     """Write a time in seconds, or minutes from 120 s.
 
-    >>> seconds(0.01234), seconds(75), seconds(200)
-    ('0.01\u202fs', '75\u202fs', '3.3\u202fmin')
+    >>> seconds(0.01234), seconds(0.001), seconds(75), seconds(200)
+    ('0.01\u202fs', '< 0.01\u202fs', '75\u202fs', '3.3\u202fmin')
     """
     if missing(value):
         return number(value, why)
     time = float(value)
+    if 0 < time < 0.005:
+        return f"< 0.01{THIN}s"
     if time >= 120:
         return f"{time / 60:.1f}{THIN}min"
     return f"{time:.0f}{THIN}s" if time >= 10 else f"{time:.1f}{THIN}s" if time >= 0.1 else f"{time:.2f}{THIN}s"

@@ -18,7 +18,8 @@ from gradnoise.pages import formats
 from gradnoise.pages.drawing import svg
 from gradnoise.plots import style
 
-SECTIONS = ("meta", "summary", "problem", "noise", "stationary", "posterior", "scaling")
+ALWAYS = ("meta", "summary")
+SECTIONS = ("problem", "noise", "stationary", "posterior", "scaling", "files")
 OPEN_ROWS = 12  # longer tables start folded
 # what a level looks like: style class, sign, word
 LEVELS = {
@@ -39,36 +40,48 @@ def render(results: Mapping[str, Any]) -> str:
     Parameters
     ----------
     results
-        What `report.json` holds: a mapping with the keys meta, summary, problem, noise, stationary, posterior, scaling
-        and files. A section that was not computed is None and the page says so; a number that was not computed is None.
+        What `report.json` holds: a mapping with the keys meta and summary, and problem, noise, stationary, posterior,
+        scaling and files. Of these a section that was not computed is absent or None, and the page says so; a number
+        that was not computed is None.
 
     Raises
     ------
     TypeError, ValueError
-        If `results` is no mapping, a section is missing, or a level is unknown.
+        If `results` is no mapping, meta or summary is missing, or a level is unknown.
     """
     if not isinstance(results, Mapping):
-        msg = f"results must be a mapping with the keys {', '.join(SECTIONS)}, got {_checks.shown(results)}."
+        msg = f"results must be a mapping with the keys {', '.join(ALWAYS)}, got {_checks.shown(results)}."
         raise TypeError(msg)
-    for section in SECTIONS:
+    for section in ALWAYS:
         if section not in results:
-            msg = f"results must have the key {section!r} (None if not computed), got {_checks.shown(sorted(results))}."
+            msg = f"results must have the key {section!r}, got {_checks.shown(sorted(results))}."
             raise ValueError(msg)
-    return _environment().get_template("page.html.j2").render(**results, figures=_figures(results), many=OPEN_ROWS)
+    whole = dict.fromkeys(SECTIONS) | dict(results)
+    return _environment().get_template("page.html.j2").render(**whole, figures=_figures(whole), many=OPEN_ROWS)
 
 
 @functools.cache
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(
+        loader=loader, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     env.filters |= {
         "number": formats.number,
+        "divergence": formats.divergence,
         "setting": formats.setting,
         "count": formats.count,
         "seconds": formats.seconds,
         "breakable": formats.breakable,
     }
-    env.globals |= {"measured": formats.measured, "missing": formats.missing, "level": level, "stroke": stroke}
+    env.globals |= {
+        "measured": formats.measured,
+        "missing": formats.missing,
+        "as_number": formats.number,
+        "as_count": formats.count,
+        "level": level,
+        "stroke": stroke,
+    }
     return env
 
 
@@ -82,9 +95,9 @@ def level(name: str) -> dict[str, str]:
     return dict(zip(("style", "sign", "word"), LEVELS[name], strict=True))
 
 
-def stroke(kind: str) -> Markup:
-    """Return a short piece of the line that figures draw for a kind of method, for keys in the text."""
-    colour, dashes = style.METHODS.get(kind, (style.INK, "-"))
+def stroke(look: tuple[str, Any]) -> Markup:
+    """Return a short piece of a line of this colour and these dashes, for keys in the text."""
+    colour, dashes = look
     gaps = "" if isinstance(dashes, str) else " ".join(f"{2 * part:g}" for part in dashes[1])
     name = next(name for name, value in style.PALETTE.items() if value == colour)
     return Markup(
@@ -100,7 +113,7 @@ def _figures(results: Mapping[str, Any]) -> dict[str, Any]:
     if noise:
         out |= _noise_figures(noise)
     if stationary and stationary["directions"]:
-        out |= _stationary_figures(stationary["directions"])
+        out |= _stationary_figures(stationary)
     if stationary and (stationary.get("fraction_of_edge") or 0) > 0:
         fraction = stationary["fraction_of_edge"]
         out["stability"] = svg(
@@ -134,28 +147,31 @@ def _noise_figures(noise: Mapping[str, Any]) -> dict[str, Markup]:
     }
 
 
-def _stationary_figures(directions: Any) -> dict[str, Markup]:
+def _stationary_figures(stationary: Mapping[str, Any]) -> dict[str, Markup]:
+    directions = stationary["directions"]
     discrete = [row["discrete"] for row in directions]
-    return {
+    out = {
         "variances": svg(
-            plots.stationary_variances(directions),
+            plots.stationary_variances(stationary),
             "variances",
             "Stationary variance along each eigendirection",
             f"Predicted and simulated variance in {len(directions)} directions; the exact prediction runs {_span(discrete)}.",
-        ),
-        "ratios": svg(
-            plots.variance_ratios(directions),
+        )
+    }
+    if any(row[key] is not None for row in directions for key in ("simulated", "shuffled_simulated")):
+        out["ratios"] = svg(
+            plots.variance_ratios(stationary),
             "ratios",
             "Simulated over predicted variance",
             "One point a direction with two standard errors; at 1 the simulation is as predicted.",
-        ),
-    }
+        )
+    return out
 
 
 def _posterior_figures(posterior: Mapping[str, Any]) -> dict[str, Any]:
     methods = posterior["methods"]
     kinds = {method["name"]: method["kind"] for method in methods}
-    out: dict[str, Any] = {"marginals": []}
+    out: dict[str, Any] = {"marginals": [], "looks": style.looks(kinds)}
     if any(not formats.missing(method[key]) for method in methods for key in ("kl_to_reference", "kl_from_reference")):
         out["divergences"] = svg(
             plots.divergences(methods),

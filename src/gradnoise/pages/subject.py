@@ -89,11 +89,11 @@ def subject_of(data: Any, *, name: str | None, model: str | None, prior_scale: f
 
 def _of_problem(problem: Problem, name: str | None, model: str | None) -> Subject:
     derivatives.check_dense(problem)
-    told = getattr(problem.log_likelihood, "__name__", "a function").removesuffix("_log_likelihood")
+    told = getattr(problem.log_likelihood, "__name__", "custom").removesuffix("_log_likelihood")
     return Subject(
         problem,
         name or "problem",
-        model or told,
+        model or (told if told.isidentifier() else "custom"),  # a lambda has no name
         "",
         ("A problem given by its functions; nothing was standardised.",),
         _prior_scale(problem),

@@ -31,7 +31,7 @@ def divergences(methods: Sequence[Mapping[str, Any]], *, axes: Axes | None = Non
         The first method on top, at y = 0, the next at y = 1. Lines in the order to, from, floor; a divergence below a
         tenth of the smallest floor, or 1e-6, stands at the left end.
     """
-    axes = style.blank(axes, (5.0, 1.5 + 0.46 * len(methods)))
+    axes = style.blank(axes, (4.3, 1.5 + 0.46 * len(methods)))
     row = np.arange(len(methods))
     forward = style.column("methods", methods, "kl_to_reference")
     backward = style.column("methods", methods, "kl_from_reference")
@@ -56,7 +56,9 @@ def divergences(methods: Sequence[Mapping[str, Any]], *, axes: Axes | None = Non
     # the key's own marks: a method without numbers must not empty it
     marks = [
         Line2D([], [], color=style.BLUE, marker="o", ms=6, ls="none", label="method ‖ reference"),
-        Line2D([], [], color=style.ORANGE, marker="D", mfc="none", ms=5.5, mew=1.5, ls="none", label="reference ‖ method"),
+        Line2D(
+            [], [], color=style.ORANGE, marker="D", mfc="none", ms=5.5, mew=1.5, ls="none", label="reference ‖ method"
+        ),
         Line2D([], [], color=style.MUTED, marker="|", ms=12, mew=2, ls="none", label="sampling error alone"),
     ]
     axes.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9, labelcolor=style.INK)  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from gradnoise.plots import style
 
-WIDER = 0.5  # the view: the reference's range and half of it on either side, so that a far too wide method looks flat
+WIDER = 0.5  # the view: at most the reference's range and half of it on either side; a far too wide method looks flat
 
 
 def marginal_densities(
@@ -25,7 +25,8 @@ def marginal_densities(
         `parameter` (its name), `reference` and `methods` (by name): each density as `x` and `density`, two sequences of
         one length, in the parameter's unit and its inverse. `reference` may be None.
     kinds
-        Kind of each method by name ("scalar", "diagonal", "full", "corrected", "gaussian", "laplace"): its colour and dashes.
+        Kind of each method by name ("scalar", "diagonal", "full", "corrected", "gaussian", "laplace"): its colour and
+        dashes. None gives each method the next colour.
     key
         Whether to draw a key; small multiples share one.
     axes
@@ -41,16 +42,20 @@ def marginal_densities(
             msg = f"marginal must have the key {name!r}, got {sorted(marginal)}."
             raise ValueError(msg)
     axes = style.blank(axes, (3.1, 2.3))
-    spare = cycle(style.METHODS.values())
+    spare = cycle(style.METHODS)
+    looks = style.looks(kinds if kinds is not None else dict(zip(marginal["methods"], spare, strict=False)))
+    low, high = np.inf, -np.inf
     for name, density in marginal["methods"].items():
-        kind = (kinds or {}).get(name, "")
-        colour, dashes = style.METHODS[kind] if kind in style.METHODS else next(spare)
-        axes.plot(*_curve(name, density), color=colour, ls=dashes, lw=1.6, label=name)
+        colour, dashes = looks.get(name, (style.MUTED, "-"))
+        x, height = _curve(name, density)
+        low, high = min(low, x.min()), max(high, x.max())
+        axes.plot(x, height, color=colour, ls=dashes, lw=1.6, label=name)
     if marginal["reference"] is not None:
         x, height = _curve("reference", marginal["reference"])
         axes.fill_between(x, height, color=style.INK, alpha=0.16, lw=0, label="reference")
         margin = WIDER * (x.max() - x.min())
-        axes.set_xlim(x.min() - margin, x.max() + margin)
+        low, high = min(x.min(), max(low, x.min() - margin)), max(x.max(), min(high, x.max() + margin))
+        axes.set_xlim(low, high)
     axes.set_ylim(bottom=0)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

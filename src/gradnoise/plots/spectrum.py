@@ -39,13 +39,15 @@ def noise_spectrum(
         place = np.arange(1, values.size + 1)
         axes.plot(place, values, color=colour, marker=style.marker(values.size, shape), ms=4, lw=1.4, label=text)
     style.logarithmic(axes, "y", hessian, noise)
-    style.whole(axes)
+    style.counted(axes, max(hessian.size, noise.size))
     style.label(axes, "number of the eigenvalue, largest first", "eigenvalue")
     style.legend(axes)
     return axes
 
 
-def noise_alignment(curvature: Iterable[float | None], noise_along: Iterable[float | None], *, axes: Axes | None = None) -> Axes:
+def noise_alignment(
+    curvature: Iterable[float | None], noise_along: Iterable[float | None], *, axes: Axes | None = None
+) -> Axes:
     """Draw the noise variance along each eigenvector of H against its curvature, with the line where both are equal.
 
     Parameters
@@ -65,7 +67,9 @@ def noise_alignment(curvature: Iterable[float | None], noise_along: Iterable[flo
     if along.shape != across.shape:
         msg = f"noise_along must have the shape of curvature, {across.shape}, got {along.shape}."
         raise ValueError(msg)
-    axes.plot(across, along, "o", color=style.ORANGE, ms=5 if along.size <= style.MANY else 2.5, label="one eigendirection")
+    axes.plot(
+        across, along, "o", color=style.ORANGE, ms=5 if along.size <= style.MANY else 2.5, label="one eigendirection"
+    )
     style.logarithmic(axes, "x", across)
     style.logarithmic(axes, "y", along)
     axes.axline((1, 1), (10, 10), color=style.MUTED, lw=1, ls="--", label="C = H")

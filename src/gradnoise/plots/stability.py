@@ -26,7 +26,7 @@ def stability_gauge(fraction_of_edge: float, *, axes: Axes | None = None) -> Axe
         One bar of width `fraction_of_edge`.
     """
     fraction = _checks.positive("fraction_of_edge", fraction_of_edge)
-    axes = style.blank(axes, (5.0, 1.15))
+    axes = style.blank(axes, (4.3, 1.1))
     end = max(1.25, 1.1 * fraction)
     axes.axvspan(1, end, color=style.ORANGE, alpha=0.18, lw=0)
     axes.axvspan(CLOSE, 1, color=style.AMBER, alpha=0.16, lw=0)

@@ -47,7 +47,8 @@ METHODS: dict[str, tuple[str, Any]] = {
     "gaussian": (GREEN, (0, (3, 1.5))),
     "laplace": (PURPLE, (0, (1, 1.2))),
 }
-SIZE = (5.0, 3.5)  # inches: a phone shows it at about full size
+DOTS = (0, (1.5, 2))
+SIZE = (4.3, 3.3)  # inches: a phone shows it at about full size
 MANY = 60  # points beyond which markers and error bars give way to lines and bands
 DECADES = 12  # a logarithmic axis shows at most so many: less is rounding error
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -74,7 +75,9 @@ def label(axes: Axes, x: str, y: str) -> None:
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
-    """Put the key below the axes, where it covers no data."""
+    """Put the key below the axes, where it covers no data; nothing where no line has a name."""
+    if not axes.get_legend_handles_labels()[1]:
+        return
     key = axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.47, -0.19),
@@ -117,7 +120,9 @@ def logarithmic(axes: Axes, which: str, *values: Array) -> None:
     else:
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylim(*limits)
-    between: tuple[float, ...] = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.7 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    between: tuple[float, ...] = (
+        (1.0,) if decades > 2.7 else (1.0, 2.0, 5.0) if decades > 0.7 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    )
     axis.set_major_locator(LogLocator(subs=between, numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
     axis.set_minor_formatter(NullFormatter())
@@ -137,9 +142,26 @@ def power(value: float) -> str:
     return ("" if mantissa == "1" else f"{mantissa}·") + "10" + str(exponent).translate(_SUPERSCRIPTS)
 
 
-def whole(axes: Axes) -> None:
-    """Put the ticks of x on whole numbers: it counts directions."""
+def counted(axes: Axes, count: int) -> None:
+    """Let x run from 1 to `count` with ticks on whole numbers: it counts directions."""
+    margin = max(0.5, 0.02 * count)
+    axes.set_xlim(1 - margin, count + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+
+
+def looks(kinds: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """Return colour and dashes of each method by name; the second of a kind has dots, a kind unknown here a muted line.
+
+    Parameters
+    ----------
+    kinds
+        Kind of each method by name, see `METHODS`.
+    """
+    out: dict[str, tuple[str, Any]] = {}
+    for name, kind in kinds.items():
+        colour, dashes = METHODS.get(kind, (MUTED, "-"))
+        out[name] = (colour, DOTS) if (colour, dashes) in out.values() else (colour, dashes)
+    return out
 
 
 def marker(count: int, shape: str) -> str:

@@ -126,4 +126,4 @@ def langevin(
 def _root(covariance: Array) -> Array:
     """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

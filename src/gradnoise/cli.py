@@ -1,0 +1,224 @@
+"""Command line: parse, call, print. JAX is imported only once a report is really made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
+INTERRUPTED = 130
+MARKS = {"good": ("green", "✓"), "warn": ("yellow", "!"), "bad": ("red", "✗"), "info": ("cyan", "·")}
+
+app = typer.Typer(
+    name="gradnoise",
+    help="Measure, predict, simulate and use the noise of stochastic gradients.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a bad argument or file is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this
+            raise KeyboardInterrupt
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("interrupted; the stages that were finished are in report.json", INTERRUPTED)
+    except (ValueError, TypeError, OSError) as error:
+        _stop(str(error), 2)
+    except RuntimeError as error:  # a stage failed, or a search did not converge
+        _stop(str(error), 2 if isinstance(error.__cause__, (ValueError, TypeError)) else 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer raises for its own options
+            raise
+        _stop(error.format_message() or "no command given", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print("gradnoise: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gradnoise import __version__
+
+        print(f"gradnoise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gradnoise(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure, predict, simulate and use the noise of stochastic gradients."""
+    del version
+
+
+@app.command("report")
+def report_command(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="linear, logistic, softmax or poisson.", show_default=False)] = None,
+    example: Annotated[
+        str | None, typer.Option(help=f"{', '.join(EXAMPLES)}; without data: wine.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, report.json and the draws.")] = Path(
+        "gradnoise-report"
+    ),
+    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of SGD; default: a quarter of the stability edge.", show_default=False)
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Heavy-ball momentum of SGD, in [0, 1).")] = 0.0,
+    prior_scale: Annotated[float, typer.Option(help="Standard deviation of the coefficients' normal prior.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of all simulations.")] = 0,
+    chains: Annotated[
+        int | None, typer.Option(help="Chains of every simulation; default: chosen.", show_default=False)
+    ] = None,
+    max_time: Annotated[
+        float | None, typer.Option(help="CPU seconds for all simulations; default: 40.", show_default=False)
+    ] = None,
+    reference: Annotated[str, typer.Option(help="auto, nuts, laplace or exact.")] = "auto",
+    missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
+    encode: Annotated[str, typer.Option(help="Features that are strings: error or onehot.")] = "error",
+    weights: Annotated[str | None, typer.Option(help="Column of example weights.", show_default=False)] = None,
+    separator: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
+) -> None:
+    """Measure, predict and simulate the gradient noise of a table and sample its posterior; write a page about it."""
+    table, name = _table(
+        data, example, target, model, weights=weights, encode=encode, missing=missing, separator=separator
+    )
+    _check_settings(table.num_examples, batch_size, learning_rate, momentum, prior_scale, max_time, reference)
+    if not quiet and not as_json:
+        print(f"{name}: {table.num_examples:,} examples, {table.num_features} features, target {table.target_name!r}")
+    _set_up_jax()
+    from gradnoise import pages
+
+    with _one_line_warnings():
+        made = pages.report(
+            table, out=out, batch_size=batch_size, learning_rate=learning_rate, momentum=momentum, prior_scale=prior_scale,
+            seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
+            command=shlex.join(["gradnoise", *sys.argv[1:]]),
+        )  # fmt: skip
+    if as_json:
+        print(made.data.read_text("utf-8"))
+    elif not quiet:
+        _print(made)
+
+
+def _table(
+    data: Path | None, example: str | None, target: str | None, model: str | None, **policy: Any
+) -> tuple[Any, str]:
+    """Return the data set and its name; nothing here needs JAX."""
+    from gradnoise import _checks, datasets
+
+    if data is not None and example is not None:
+        msg = f"give either DATA or --example, got {str(data)!r} and {example!r}."
+        raise ValueError(msg)
+    if data is None:
+        given = {"--target": target, "--model": model, "--weights": policy["weights"]}
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            msg = f"{', '.join(extra)} must come with DATA; examples have their own."
+            raise ValueError(msg)
+        name = _checks.one_of("--example", example or "wine", EXAMPLES)
+        return datasets.example(name), name
+    if target is None or model is None:
+        missing = "--target COLUMN" if target is None else "--model linear|logistic|softmax|poisson"
+        msg = f"{missing} must be given with DATA."
+        raise ValueError(msg)
+    _checks.one_of("--model", model, ("linear", "logistic", "softmax", "poisson"))
+    return datasets.load(data, target=target, model=model, **policy), data.name.split(".")[0]
+
+
+def _check_settings(
+    num_examples: int, batch_size: int, learning_rate: float | None, momentum: float, prior_scale: float,
+    max_time: float | None, reference: str,
+) -> None:  # fmt: skip
+    """Refuse bad settings before JAX is imported; `pages.report` checks the same again."""
+    from gradnoise import _checks
+
+    _checks.batch_size(batch_size, num_examples, "shuffled")
+    _checks.momentum(momentum)
+    _checks.positive("prior_scale", prior_scale)
+    _checks.one_of("reference", reference, ("auto", "nuts", "laplace", "exact"))
+    for name, value in (("learning_rate", learning_rate), ("max_time", max_time)):
+        if value is not None:
+            _checks.positive(name, value)
+
+
+def _set_up_jax() -> None:
+    """Keep compiled programs in the user's cache folder, and float32 the default whatever the environment says."""
+    import jax
+
+    folder = _cache_folder()
+    with contextlib.suppress(OSError):  # a read-only home: compile anew each time
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_enable_x64", False)
+
+
+def _cache_folder() -> Path:
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "gradnoise" / "jax"
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings as one line each on stderr, without their source."""
+    before = warnings.showwarning
+
+    def show(message: Any, *_details: Any, **_more: Any) -> None:
+        print(f"gradnoise: warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def _print(made: Any) -> None:
+    """Print the summary, coloured on a terminal, and where the files are."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    scale = made.results["problem"]["observation_scale"]
+    if scale is not None:
+        console.print(
+            f"observation scale {scale:.4g} (sd of the residuals at the mode, in standard deviations of the target)"
+        )
+    for sentence in made.summary:
+        colour, mark = MARKS[sentence["level"]]
+        console.print(f"[{colour}]{mark}[/{colour}] ", end="")
+        console.print(sentence["text"], markup=False)
+    console.print(
+        f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)", markup=False
+    )

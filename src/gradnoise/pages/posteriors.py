@@ -1,0 +1,119 @@
+"""Stage "posterior": every method against the reference, in numbers and in marginal densities."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from gradnoise import theory
+from gradnoise._types import Array
+from gradnoise.infer import Posterior
+from gradnoise.infer.posterior import spread
+from gradnoise.pages.samplers import Method, fits
+
+MARGINALS = 6
+POINTS = 161  # of a density, over five standard deviations of the reference on both sides
+KDE_DRAWS = 4000
+
+
+def method_row(method: Method, reference: Posterior) -> dict[str, Any]:
+    """One row of the table: divergences with their floor, predicted divergences, run length, verdict."""
+    row: dict[str, Any] = {
+        "name": method.name,
+        "kind": method.kind,
+        "level": method.level,
+        "recommended": method.recommended,
+        "reasons": list(method.reasons),
+        "kl_to_reference": None,
+        "kl_from_reference": None,
+        "kl_floor": None,
+        "predicted_kl_to_reference": None,
+        "predicted_kl_from_reference": None,
+        "num_steps": method.length.num_steps if method.length and method.num_draws else None,
+        "thin": method.length.thin if method.length else None,
+        "num_draws": method.num_draws or None,
+        "num_chains": method.num_chains or None,
+        "seconds": method.seconds,
+        "effective_draws": None,
+        "num_diverged": None,
+        "smallest_variance_ratio": None,
+        "largest_variance_ratio": None,
+        "mean_variance_ratio": None,
+    }
+    if method.predicted is not None:
+        (m, s), (rm, rs) = method.predicted, (reference.mean, reference.covariance)
+        row["predicted_kl_to_reference"] = theory.gaussian_kl(s, rs, m, rm)
+        row["predicted_kl_from_reference"] = theory.gaussian_kl(rs, s, rm, m)
+    return row | _simulated(method, reference)
+
+
+def _simulated(method: Method, reference: Posterior) -> dict[str, Any]:
+    """Numbers of the draws themselves; variance ratios are simulated over predicted, over all directions."""
+    made = method.posterior
+    if made is None:
+        return {}
+    out: dict[str, Any] = {
+        "effective_draws": made.effective_draws,
+        "num_diverged": 0 if made.run is None else len(made.run.diverged),
+    }
+    if not fits(made):
+        return out
+    kl = made.divergence(reference)
+    out |= {"kl_to_reference": kl.to_reference, "kl_from_reference": kl.from_reference, "kl_floor": kl.floor}
+    if method.predicted is not None and not made.exact:
+        ratios = spread(made.run.covariance if made.run is not None else made.covariance, method.predicted[1])
+        out |= {
+            "smallest_variance_ratio": ratios[0],
+            "largest_variance_ratio": ratios[-1],
+            "mean_variance_ratio": ratios.mean(),
+        }
+    return out
+
+
+def reference_row(reference: Posterior, seconds: float) -> dict[str, Any]:
+    """Say what the reference is."""
+    return {
+        "method": reference.method,
+        "text": " ".join(reference.verdict.reasons),
+        "level": reference.verdict.level,
+        "effective_draws": reference.effective_draws,
+        "seconds": seconds,
+    }
+
+
+def marginals(methods: list[Method], reference: Posterior, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Marginal densities of the parameters that are farthest from zero, in posterior standard deviations."""
+    sd = np.sqrt(np.diag(reference.covariance))
+    chosen = np.sort(np.argsort(-np.abs(reference.mean) / sd)[:MARGINALS])
+    out = []
+    for i in chosen:
+        x = reference.mean[i] + 5 * sd[i] * np.linspace(-1, 1, POINTS)
+        drawn = {m.name: _density(m.posterior, i, x) for m in methods if m.posterior is not None}
+        out.append(
+            {
+                "parameter": names[i],
+                "reference": {"x": _rounded(x), "density": _rounded(_density(reference, i, x))},
+                "methods": {name: {"x": _rounded(x), "density": _rounded(density)} for name, density in drawn.items()},
+            }
+        )
+    return out
+
+
+def _rounded(values: Array) -> list[float]:
+    """Six significant digits: enough to draw, and a third of the file."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _density(posterior: Posterior, index: int, x: Array) -> Array:
+    """Marginal density: the Gaussian where it is exact, else a kernel estimate from the draws."""
+    if posterior.exact:
+        sd = math.sqrt(posterior.covariance[index, index])
+        return np.asarray(scipy.stats.norm.pdf(x, posterior.mean[index], sd))
+    values = np.asarray(posterior.draws[..., index], np.float64).ravel()
+    if values.std() == 0:
+        return np.zeros_like(x)
+    step = max(1, len(values) // KDE_DRAWS)
+    return np.asarray(scipy.stats.gaussian_kde(values[::step])(x))

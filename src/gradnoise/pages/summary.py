@@ -1,0 +1,146 @@
+"""Summary: what the numbers of a report mean, in plain words. It reads the results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gradnoise.infer.posterior import KL_PER_DIMENSION
+from gradnoise.pages.verdicts import SILENT
+
+Sentence = dict[str, str]
+LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
+
+
+def summarise(results: dict[str, Any]) -> list[Sentence]:
+    """Return four to eight sentences with a level each ("good", "warn", "bad", "info"), from the sections that exist."""
+    out: list[Sentence] = []
+    if "problem" in results:
+        out.append(_problem(results["problem"]))
+    if "noise" in results:
+        out.append(_noise(results["noise"]))
+    if "stationary" in results:
+        out += [_stationary(results["stationary"]), _loader(results["stationary"])]
+    if "posterior" in results:
+        out += list(_posterior(results["posterior"], results["problem"]["num_params"]))
+    if "scaling" in results:
+        out.append({"level": "info", "text": results["scaling"]["text"].split(". ")[0] + "."})
+    return out
+
+
+def _problem(problem: dict[str, Any]) -> Sentence:
+    told = f" for {problem['target']}" if problem["target"] else ""
+    text = f"{problem['name']}: a {problem['model']} model{told} with {problem['num_params']} parameters and {problem['num_examples']:,} examples"
+    if problem["observation_scale"] is not None:
+        text += f", observation scale {problem['observation_scale']:.4g} (estimated from the residuals at the mode)"
+    mode = problem["mode"]
+    return {
+        "level": "info",
+        "text": f"{text}. Its mode is certified: {mode['distance']:.1g} posterior standard deviations from the exact one, all curvatures positive.",
+    }
+
+
+def _noise(noise: dict[str, Any]) -> Sentence:
+    drift, limit = noise["noise_drift"], noise["drift_limit"]
+    text = f"Averaged over the posterior the gradient noise is {drift:.3g} times that at the mode"
+    if drift > limit:
+        return {"level": "warn", "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant."}
+    return {"level": "good", "text": f"{text}: constant for practical purposes (limit {limit:g})."}
+
+
+def _stationary(section: dict[str, Any]) -> Sentence:
+    """Say in one sentence whether SGD spreads as predicted; the section's own verdict has the details."""
+    level = section["verdict"]["level"]
+    words = {
+        "good": "spreads as predicted",
+        "warn": "spreads nearly as predicted",
+        "bad": "does not spread as predicted",
+    }
+    told = [
+        f"{section[prefix + 'mean_ratio']:.3g} for {what} ({section[prefix + 'worst_ratio']:.3g} in the worst direction)"
+        for prefix, what in (("", "independent batches"), ("shuffled_", "shuffled epochs"))
+        if section[f"{prefix}mean_ratio"] is not None and not section[f"{prefix}num_diverged"]
+    ]
+    if level not in words or len(told) < 2:
+        return {**section["verdict"]}
+    setting = f"learning rate {section['learning_rate']:.3g} and batch size {section['batch_size']}"
+    return {
+        "level": level,
+        "text": f"SGD at {setting} {words[level]}: simulated over predicted variance is on average {' and '.join(told)}.",
+    }
+
+
+def _loader(stationary: dict[str, Any]) -> Sentence:
+    rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
+    edge = f"The learning rate is {stationary['fraction_of_edge']:.2g} of the stability edge {stationary['edge']:.4g}."
+    averaged = rows[0]["averaged"] is not None and rows[0]["shuffled_averaged"] is not None
+    shuffled, independent = ("shuffled_averaged", "averaged") if averaged else ("shuffled_predicted", "discrete")
+    share = np.array([r[shuffled] / r[independent] for r in rows])
+    return {
+        "level": "info",
+        "text": (
+            f"A data loader shuffles epochs, which leaves {share.mean():.2g} times the variance of independent batches on average and "
+            f"{share.min():.2g} times in the direction that keeps least. {edge}"
+        ),
+    }
+
+
+def _posterior(section: dict[str, Any], dim: int) -> Iterator[Sentence]:
+    reference = section["reference"]
+    level = "warn" if reference["level"] == "approximate" else "info"
+    yield {"level": level, "text": f"Reference for the posterior: {reference['method']}. {reference['text']}"}
+    rows = section["methods"]
+    sgd = [row for row in rows if row["kind"] in ("scalar", "diagonal", "full")]
+    if sgd:
+        yield _constant_sgd(sgd, section["batch_size"])
+    for row in rows:
+        if row["recommended"]:
+            yield _recommended(row, dim)
+
+
+def _constant_sgd(rows: list[dict[str, Any]], batch_size: int) -> Sentence:
+    """Describe constant SGD by its best and its worst row: one bad verdict condemns it, for it cannot be seen in a run."""
+    condemned = [row for row in rows if row["level"] == "not trustworthy"]
+    if condemned:
+        worst = max(condemned, key=lambda row: row["kl_to_reference"] or 0.0)
+        ratio = _number(worst, "mean_variance_ratio", "simulated variances {} times the predicted ones on average")
+        kl = _number(worst, "kl_to_reference", "KL to the reference {}")
+        said = "; ".join(part for part in (ratio, kl) if part)
+        text = f"Constant SGD is not trustworthy here at batch size {batch_size}: {condemned[0]['reasons'][0]}"
+        return {"level": "bad", "text": text + (f" At its worst ({worst['name']}): {said}." if said else "")}
+    run = [row for row in rows if row["kl_to_reference"] is not None]
+    best = min(run, key=lambda row: row["kl_to_reference"], default=None)
+    if best is None:
+        return {
+            "level": "info",
+            "text": "Constant SGD was not run: it needs more steps than the time allowed is good for.",
+        }
+    text = f"Constant SGD at batch size {batch_size} comes closest with {best['name'].removeprefix('constant SGD, ')} preconditioner: {_distance(best)}"
+    others = [
+        f"{row['name'].removeprefix('constant SGD, ')} {row['kl_to_reference']:.2g}" for row in run if row is not best
+    ]
+    return {"level": LEVELS[best["level"]], "text": f"{text}{'; the others: ' + ', '.join(others) if others else ''}."}
+
+
+def _recommended(row: dict[str, Any], dim: int) -> Sentence:
+    if row["kl_to_reference"] is None:
+        return {
+            "level": LEVELS[row["level"]],
+            "text": f"{row['name'].capitalize()}, the recommended sampler: {' '.join(row['reasons'])}",
+        }
+    excess = row["kl_to_reference"] - row["kl_floor"]
+    level = LEVELS[row["level"]]
+    if level == "good" and excess > KL_PER_DIMENSION * dim:
+        level = "warn"
+    name = row["name"][0].upper() + row["name"][1:]
+    return {"level": level, "text": f"{name}, the recommended sampler, has {_distance(row)}."}
+
+
+def _distance(row: dict[str, Any]) -> str:
+    return f"KL to the reference {row['kl_to_reference']:.2g} (sampling error alone gives about {row['kl_floor']:.2g})"
+
+
+def _number(row: dict[str, Any], key: str, words: str) -> str:
+    return "" if row[key] is None else words.format(f"{row[key]:.3g}")

@@ -1,0 +1,183 @@
+"""The command line: one line and exit code 2 for bad input, and nothing compiled for it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from gradnoise import __version__, cli
+
+
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch):
+    monkeypatch.setattr(cli, "_set_up_jax", lambda: None)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gradnoise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out = capsys.readouterr()
+        return caught.value.code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def csv(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 2))
+    y = x @ [1.0, -0.5] + 0.5 * rng.standard_normal(120)
+    path = tmp_path / "small.csv"
+    rows = [f"{a:.6f},{b:.6f},{c:.6f},{'yes' if c > 0 else 'no'}" for (a, b), c in zip(x, y, strict=True)]
+    path.write_text("one,two,y,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_version_and_help(run):
+    assert run("--version") == (0, f"gradnoise {__version__}\n", "")
+    code, out, _ = run("report", "--help")
+    assert code == 0
+    assert "--learning-rate" in out
+
+
+def test_help_and_a_missing_file_need_no_jax():
+    program = (
+        "import sys\nfrom gradnoise import cli\nsys.argv = ['gradnoise', *{}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as stop:\n    assert stop.code == {}, stop.code\n"
+        "assert 'jax' not in sys.modules\n"
+    )
+    for arguments, code in ((["report", "--help"], 0), (["report", "no.csv", "--target", "y", "--model", "linear"], 2)):
+        subprocess.run(
+            [sys.executable, "-c", program.format(arguments, code)], check=True, capture_output=True, timeout=60
+        )
+
+
+def wide(path):
+    with gzip.open(path / "wide.csv.gz", "wt") as file:
+        file.write(",".join(f"c{i}" for i in range(21_000)) + "\n")
+        file.write("not,read")
+
+
+BAD = {
+    "missing file": (["gone.csv", "--target", "y", "--model", "linear"], "no file at 'gone.csv'"),
+    "wrong column": (
+        ["{csv}", "--target", "z", "--model", "linear"],
+        "target must name a column of 'small.csv', got 'z'",
+    ),
+    "empty file": (["empty.csv", "--target", "y", "--model", "linear"], "'empty.csv' is empty"),
+    "21 000 columns": (["wide.csv.gz", "--target", "c0", "--model", "linear"], "21000 columns"),
+    "labels for linear": (
+        ["{csv}", "--target", "label", "--model", "linear"],
+        "Labels are classes: use model='logistic'",
+    ),
+    "strings as features": (["{csv}", "--target", "y", "--model", "linear"], "encode='onehot'"),
+    "batch above N": (["--example", "diabetes", "--batch-size", "443"], "batch_size must be <= num_examples = 442"),
+    "no batch": (["--batch-size", "0"], "batch_size must be >= 1"),
+    "negative rate": (["--learning-rate", "-1"], "learning_rate must be > 0"),
+    "momentum 1": (["--momentum", "1"], "momentum must lie in [0, 1)"),
+    "unknown example": (["--example", "iris"], "--example must be one of"),
+    "unknown model": (["{csv}", "--target", "y", "--model", "ridge"], "--model must be one of"),
+    "unknown reference": (["--reference", "hmc"], "reference must be one of"),
+    "no target": (["{csv}", "--model", "linear"], "--target COLUMN must be given"),
+    "no model": (["{csv}", "--target", "y"], "--model linear|logistic|softmax|poisson must be given"),
+    "target without data": (["--target", "y"], "--target must come with DATA"),
+    "data and example": (["{csv}", "--example", "wine"], "either DATA or --example"),
+    "not a number": (["--batch-size", "many"], "--batch-size"),
+    "unknown option": (["--lr", "0.1"], "--lr"),
+    "ending": (["notes.txt", "--target", "y", "--model", "linear"], "must end in one of"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(case, run, csv, tmp_path):
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "notes.txt").write_text("hello")
+    wide(tmp_path)
+    arguments, message = BAD[case]
+    compiled = []
+
+    def count(event, *_, **__):
+        if "compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        code, _, err = run("report", *[a.format(csv=csv) for a in arguments])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert code == 2
+    assert message in err
+    assert err.startswith("gradnoise: ")
+    assert err.count("\n") == 1
+    assert not compiled
+    assert not (tmp_path / "gradnoise-report").exists()
+
+
+def test_a_learning_rate_beyond_the_edge_names_the_edge(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("gradnoise.pages.stationary.simulate", lambda *a, **k: pytest.fail("simulated"))
+    code, _, err = run("report", "--example", "diabetes", "--learning-rate", "9")
+    assert code == 2
+    assert "learning_rate must be below the stability edge 0.24" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "gradnoise-report").exists()
+
+
+def test_separable_classes_without_much_prior_are_no_traceback(run, tmp_path):
+    (tmp_path / "apart.csv").write_text("x,y\n" + "\n".join(f"{i},{int(i > 10)}" for i in range(20)))
+    code, _, err = run(
+        "report", "apart.csv", "--target", "y", "--model", "logistic", "--batch-size", 2, "--prior-scale", 1e30
+    )
+    assert code == 2
+    assert "stage 'mode' failed" in err
+    assert err.count("\n") == 1
+
+
+def test_a_whole_run_on_a_file(run, csv, tmp_path):
+    text = csv.read_text().splitlines()
+    csv.write_text("\n".join(line.rsplit(",", 1)[0] for line in text) + "\n")
+    arguments = [
+        "report",
+        csv,
+        "--target",
+        "y",
+        "--model",
+        "linear",
+        "--batch-size",
+        8,
+        "--max-time",
+        0.5,
+        "--out",
+        "there",
+    ]
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert "observation scale" in out
+    assert {p.name for p in (tmp_path / "there").iterdir()} >= {"index.html", "report.json", "draws-reference.nc"}
+    code, out, err = run(*arguments, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["problem"]["name"] == "small"
+    assert run(*arguments, "--quiet") == (0, "", "")
+
+
+def test_ctrl_c_keeps_the_finished_stages(run, monkeypatch, tmp_path):
+    from gradnoise.pages import produce
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(produce, "stationary_section", interrupted)
+    code, _, err = run("report", "--example", "diabetes")
+    assert code == 130
+    assert err == "gradnoise: interrupted; the stages that were finished are in report.json\n"
+    assert "noise" in json.loads((tmp_path / "gradnoise-report" / "report.json").read_text("utf-8"))
