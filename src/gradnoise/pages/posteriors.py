@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,26 @@ from gradnoise import theory
 from gradnoise._types import Array
 from gradnoise.infer import Posterior
 from gradnoise.infer.posterior import spread
-from gradnoise.pages.samplers import Method, fits
+from gradnoise.pages.samplers import Method, failed, fits
 
 MARGINALS = 6
 POINTS = 161  # of a density, over five standard deviations of the reference on both sides
 KDE_DRAWS = 4000
+
+
+def compared(methods: Iterable[Method], reference: Posterior) -> tuple[list[Method], list[dict[str, Any]]]:
+    """Return the methods and their rows; one that cannot be compared keeps a row with the reason."""
+    made, rows = [], []
+    for method in methods:
+        began, kept = time.perf_counter(), method
+        try:
+            row = method_row(kept, reference)
+        except Exception as error:
+            kept = failed(method, error, began)
+            row = method_row(kept, reference)
+        made.append(kept)
+        rows.append(row)
+    return made, rows
 
 
 def method_row(method: Method, reference: Posterior) -> dict[str, Any]:

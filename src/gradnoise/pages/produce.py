@@ -242,11 +242,11 @@ def _posterior(scene: samplers.Scene, options: Options, part: Any) -> tuple[dict
     truth, seconds = samplers.reference(
         scene.problem, scene.mode, options.reference, options.seed, _nuts_budget(options)
     )
-    made = list(samplers.methods(scene, part))
+    made, rows = posteriors.compared(samplers.methods(scene, part), truth)
     section = {
         "reference": posteriors.reference_row(truth, seconds),
         "batch_size": scene.batch_size,
-        "methods": [posteriors.method_row(method, truth) for method in made],
+        "methods": rows,
         "marginals": posteriors.marginals(made, truth, scene.problem.parameter_names),
     }
     draws = {method.name: method.posterior for method in made if method.posterior is not None}

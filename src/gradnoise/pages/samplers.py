@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from gradnoise.infer.sampler import Length, plan_length
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
+from gradnoise.pages.verdicts import SILENT
 from gradnoise.theory import LinearChain
 
 NUM_CHAINS = 16
 NUM_DRAWS = 500  # a chain
-SILENT = 1e-12  # noise over curvature, relative to the noisiest direction
 FEWEST = 200  # effective draws in all (and 5 a parameter) below which a Gaussian fit says nothing
 
 
@@ -94,20 +95,38 @@ def methods(scene: Scene, progress: Callable[[str], Any]) -> Iterator[Method]:
     """Make the rows one after another: Gaussian laws, constant SGD, corrected Langevin."""
     known: dict[str, Any] = {"mode": scene.mode, "key": scene.key}
     draws: dict[str, Any] = {"num_draws": NUM_DRAWS, "num_chains": NUM_CHAINS}
+    law: dict[str, Any] = {**known, "law": scene.law}
     yield _exact("Laplace", "laplace", lambda: infer.laplace(scene.problem, **draws, **known))
-    yield _exact(
-        "Gaussian variational law", "gaussian", lambda: infer.gaussian(scene.problem, law=scene.law, **draws, **known)
-    )
-    for kind in ("scalar", "diagonal", "full"):
-        yield constant_sgd(scene, kind, "posterior", progress)
-    if scene.drifts:
-        yield constant_sgd(scene, "full", "mode", progress)
-    yield corrected_langevin(scene, progress)
+    yield _exact("Gaussian variational law", "gaussian", lambda: infer.gaussian(scene.problem, **draws, **law))
+    tuned = [("scalar", "posterior"), ("diagonal", "posterior"), ("full", "posterior")]
+    for kind, at in [*tuned, ("full", "mode")] if scene.drifts else tuned:
+        yield _kept(sgd_name(kind, at), kind, functools.partial(constant_sgd, scene, kind, at, progress))
+    make = functools.partial(corrected_langevin, scene, progress)
+    yield _kept("corrected Langevin", "corrected", make, recommended=True)
+
+
+def _kept(name: str, kind: str, make: Callable[[], Method], *, recommended: bool = False) -> Method:
+    """Return what `make` returns, or a row with the reason: one sampler that fails does not cost the page."""
+    began = time.perf_counter()
+    try:
+        return make()
+    except Exception as error:
+        return failed(Method(name, kind, None, "", (), None, 0.0, recommended=recommended), error, began)
+
+
+def failed(method: Method, error: Exception, began: float) -> Method:
+    """Return the row of a method that raised an error."""
+    why = f"It failed: {' '.join(str(error).split()) or type(error).__name__}"
+    seconds = time.perf_counter() - began
+    return Method(method.name, method.kind, None, "not run", (why,), None, seconds, recommended=method.recommended)
 
 
 def _exact(name: str, kind: str, make: Callable[[], Posterior]) -> Method:
     began = time.perf_counter()
-    made = make()
+    try:
+        made = make()
+    except Exception as error:
+        return failed(Method(name, kind, None, "", (), None, 0.0), error, began)
     chains, draws = made.draws.shape[:2]
     assert made.predicted_mean is not None
     assert made.predicted_covariance is not None
@@ -116,9 +135,14 @@ def _exact(name: str, kind: str, make: Callable[[], Posterior]) -> Method:
     return Method(name, kind, made, made.verdict.level, made.verdict.reasons, law, seconds, None, chains, draws)
 
 
+def sgd_name(kind: str, at: str) -> str:
+    """Name of a row of constant SGD."""
+    return f"constant SGD, {kind}" + (", tuned at the mode" if at == "mode" else "")
+
+
 def constant_sgd(scene: Scene, kind: str, at: str, progress: Callable[[str], Any]) -> Method:
     """Constant SGD with one kind of preconditioner, tuned at the mode or over the posterior."""
-    name = f"constant SGD, {kind}" + (", tuned at the mode" if at == "mode" else "")
+    name = sgd_name(kind, at)
     mean, hessian, noise = scene.centre(at)
     silent = silent_directions(hessian, noise)
     if silent:

@@ -12,7 +12,7 @@ from gradnoise._types import Array
 # Relative deviations; the prediction for shuffled epochs splits their noise approximately.
 GOOD = {"independent batches": 0.1, "shuffled epochs": 0.2}
 FAIR = 0.5
-SILENT = 1e-9  # variance over that of the posterior: only the prior acts there, and no example adds noise
+SILENT = 1e-9  # variance over that of the posterior, or noise over curvature to the noisiest: only the prior acts there
 UNSETTLED = 0.5  # relative standard error from which a simulation says nothing
 
 
