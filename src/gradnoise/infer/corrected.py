@@ -6,7 +6,7 @@ from typing import Any
 
 from gradnoise import _checks, theory
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import place, sample
+from gradnoise.infer.sampler import check_run, place, sample
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
 
@@ -61,6 +61,15 @@ def corrected_langevin(
         )
         raise ValueError(msg)
     share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
+    check_run(
+        at=at,
+        num_draws=num_draws,
+        num_chains=num_chains,
+        key=key,
+        thin=thin,
+        burn_in=burn_in,
+        num_law_draws=num_law_draws,
+    )
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     common: dict[str, Any] = {"batch_size": size, "num_examples": problem.num_examples, "sampling": sampling}
     tuned = theory.corrected_langevin_tuning(where.hessian, where.gradient_covariance, fraction=share, **common)

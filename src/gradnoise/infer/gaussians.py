@@ -37,6 +37,9 @@ def gaussian(
     mode, law, num_law_draws
         As in `constant_sgd`.
     """
+    _checks.integer("num_draws", num_draws)
+    _checks.integer("num_chains", num_chains)
+    seed_of(key)
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     law, why = (
         where.law,
@@ -59,6 +62,9 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     mode
         From `find_mode`, where it is known already.
     """
+    _checks.integer("num_draws", num_draws)
+    _checks.integer("num_chains", num_chains)
+    seed_of(key)
     found = modes.find_mode(problem) if mode is None else mode
     covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
     verdict = Verdict(

@@ -12,6 +12,7 @@ from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
 from gradnoise.infer.posterior import Posterior, judge
+from gradnoise.stream import seed_of
 from gradnoise.theory import LinearChain
 
 AT = ("posterior", "laplace", "mode")
@@ -54,6 +55,22 @@ def place(
         return Place(law.mean, law.hessian, law.gradient_covariance, law, at)
     geometry = measure.local_geometry(problem, mode, at=at, num_draws=num_law_draws, key=key)
     return Place(mode.vector, geometry.hessian, geometry.gradient_covariance, law, at)
+
+
+def check_run(
+    *, at: str, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any, num_law_draws: Any
+) -> None:
+    """Check what every run takes, before the mode is looked for."""
+    _checks.one_of("at", at, AT)
+    _checks.integer("num_draws", num_draws)
+    _checks.integer("num_chains", num_chains)
+    seed_of(key)
+    if thin is not None:
+        _checks.integer("thin", thin)
+    if burn_in is not None:
+        _checks.integer("burn_in", burn_in, low=0)
+    if num_law_draws is not None:
+        _checks.integer("num_law_draws", num_law_draws, low=2)
 
 
 class Length(NamedTuple):

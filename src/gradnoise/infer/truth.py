@@ -18,6 +18,10 @@ from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.stream import seed_of
 
 BUDGET_SECONDS = 30.0
+R_HAT = 1.01  # split; above R_HAT_LOOSE the draws are not used
+R_HAT_LOOSE = 1.05
+DIVERGENT = 0.01  # share of transitions above which the draws are not used; any at all costs "trustworthy"
+FEWEST_DRAWS = 4  # a chain: both halves need a variance
 LEAPFROGS = 16  # gradients a NUTS draw is counted at
 WARM_UP = 500
 
@@ -42,11 +46,12 @@ def reference(
         "auto": exact if the loss is quadratic, NUTS (BlackJAX) if gradient time · chains · draws · 16 is below
         `budget_seconds`, else Laplace. Or one of "nuts", "laplace", "exact".
     num_draws, num_chains, key
-        Draws a chain, chains, seed.
+        Draws a chain, chains, seed. With "auto" and "nuts" at least 4 draws and 2 chains.
     mode
         From `find_mode`, where it is known already.
     budget_seconds
-        Used by "auto" alone.
+        Used by "auto" alone. The gradient is timed on this machine, dispatch included, so that "auto" may choose
+        differently on another one; name the method where that matters.
 
     Returns
     -------
@@ -59,6 +64,11 @@ def reference(
         If `method` is "exact" and the loss is not quadratic.
     """
     wanted = _checks.one_of("method", method, ("auto", "exact", "nuts", "laplace"))
+    _checks.integer("num_draws", num_draws)
+    _checks.integer("num_chains", num_chains)
+    seed_of(key)
+    if wanted in ("auto", "nuts"):  # "auto" may come to NUTS
+        _check_nuts(num_draws, num_chains)
     found = modes.find_mode(problem) if mode is None else mode
     quadratic = wanted in ("auto", "exact") and is_quadratic(problem, found)
     if wanted == "exact" and not quadratic:
@@ -90,18 +100,33 @@ def gradient_seconds(problem: Any, mode: Any) -> float:
 
 
 def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: Any = None) -> Posterior:
-    """Sample by NUTS (BlackJAX, window adaptation) in coordinates whitened by the curvature at the mode, in float64."""
-    draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
+    """Sample by NUTS (BlackJAX, window adaptation) in coordinates whitened by the curvature at the mode, in float64.
+
+    The verdict is "trustworthy" for at least max(100, 5 D) effective draws, split R-hat up to 1.01 and no divergent
+    transition; "approximate" up to R-hat 1.05 and 1 % divergent; else "not trustworthy".
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with a mode.
+    num_draws, num_chains
+        At least 4 draws a chain and 2 chains: effective draws and R-hat compare chains.
+    key
+        Seed.
+    mode
+        From `find_mode`, where it is known already.
+    """
+    draws, chains = _check_nuts(num_draws, num_chains)
+    seed = seed_of(key)
     found = modes.find_mode(problem) if mode is None else mode
     here = found.vector
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
-    seed = seed_of(key)
     start = np.random.default_rng(seed).standard_normal((chains, len(here)))
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(seed), chains)
         run = jax.jit(jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None)), static_argnums=5)
         whitened, divergent = jax.device_get(run(_tree.cast(problem, np.float64), here, root, keys, start, draws))
-    effective = _effective(whitened)
+    effective, r_hat, bad = _effective(whitened), _split_r_hat(whitened), int(np.sum(divergent))
     return Posterior(
         "NUTS",
         here + whitened @ root.T,
@@ -109,13 +134,30 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         None,
         None,
         effective,
-        Verdict(
-            "trustworthy",
-            (f"{chains} x {draws} draws, {effective:.0f} effective, {int(np.sum(divergent))} divergent.",),
-            {},
-        ),
-        {"num_draws": draws, "num_chains": chains, "divergent": int(np.sum(divergent))},
+        judge_nuts(len(here), chains, draws, effective, r_hat, bad),
+        {"num_draws": draws, "num_chains": chains, "divergent": bad, "r_hat": r_hat},
     )
+
+
+def _check_nuts(num_draws: Any, num_chains: Any) -> tuple[int, int]:
+    """Return draws a chain and chains, enough of both for effective draws and R-hat."""
+    return (
+        _checks.integer("num_draws", num_draws, low=FEWEST_DRAWS),
+        _checks.integer("num_chains", num_chains, low=2),
+    )
+
+
+def judge_nuts(dim: int, chains: int, draws: int, effective: float, r_hat: float, divergent: int) -> Verdict:
+    """Judge NUTS draws by effective draws (worst parameter), split R-hat (worst parameter) and divergent transitions."""
+    needed, share = max(100, 5 * dim), divergent / (chains * draws)
+    told = (
+        f"{chains} x {draws} draws, {effective:.0f} effective (at least {needed} wanted), split R-hat {r_hat:.4g} "
+        f"(limit {R_HAT:g}), {divergent} divergent."
+    )
+    numbers = {"effective_draws": effective, "r_hat": r_hat, "divergent_share": share}
+    if not (effective >= needed and r_hat <= R_HAT_LOOSE and share <= DIVERGENT):  # NaN fails too
+        return Verdict("not trustworthy", (told,), numbers)
+    return Verdict("trustworthy" if r_hat <= R_HAT and divergent == 0 else "approximate", (told,), numbers)
 
 
 def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_draws: int) -> tuple[Any, Any]:
@@ -141,4 +183,15 @@ def _effective(draws: Array) -> float:
     import blackjax
 
     both = np.concatenate([draws, (draws - draws.mean((0, 1))) ** 2], axis=-1)
-    return float(np.min(blackjax.diagnostics.effective_sample_size(both)))
+    found = float(np.min(blackjax.diagnostics.effective_sample_size(both)))
+    return found if np.isfinite(found) else 0.0  # a chain that never moved has no variance
+
+
+def _split_r_hat(draws: Array) -> float:
+    """Largest R-hat over parameters, each chain split in halves; infinite where nothing moved."""
+    import blackjax
+
+    half = draws.shape[1] // 2
+    halves = np.concatenate([draws[:, :half], draws[:, -half:]])
+    found = float(np.max(blackjax.diagnostics.potential_scale_reduction(halves)))
+    return found if np.isfinite(found) else float("inf")

@@ -9,10 +9,12 @@ import numpy as np
 from gradnoise import _checks, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, place, sample
+from gradnoise.infer.sampler import Place, check_run, place, sample
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
+
+KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
 
 
 def constant_sgd(
@@ -75,7 +77,7 @@ def constant_sgd(
     Raises
     ------
     ValueError, TypeError
-        On bad arguments, before anything runs.
+        On bad arguments, before anything runs; for a step beyond the stability edge, before anything is simulated.
     """
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
@@ -87,21 +89,29 @@ def constant_sgd(
         raise ValueError(msg)
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
+    check_run(
+        at=at,
+        num_draws=num_draws,
+        num_chains=num_chains,
+        key=key,
+        thin=thin,
+        burn_in=burn_in,
+        num_law_draws=num_law_draws,
+    )
+    wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
-    goal = _target(where, target, heat, problem.num_examples)
+    goal = _target(where, aim, heat, problem.num_examples)
     common: dict[str, Any] = {
         "batch_size": size,
         "momentum": mu,
         "sampling": sampling,
         "num_examples": problem.num_examples,
     }
-    step = _preconditioner(where, preconditioner, goal, time, common)
-    chain = theory.linear_chain(
-        where.hessian, where.gradient_covariance, learning_rate=1.0, preconditioner=step, **common
-    )
+    step = _preconditioner(where, wish, goal, time, common)
+    chain = _chain(where, step, wish, time, common)
     made = rule(preconditioned_sgd, learning_rate=1.0, preconditioner=step, **({"momentum": mu} if mu else {}))
     process = compose(minibatch(size, sampling), made)
-    kind = preconditioner if isinstance(preconditioner, str) else "matrix"
+    kind = wish if isinstance(wish, str) else "matrix"
     return sample(
         f"constant SGD ({kind} preconditioner)",
         problem,
@@ -126,11 +136,30 @@ def constant_sgd(
     )
 
 
-def _target(where: Place, target: str | ArrayLike, temperature: float, num_examples: int) -> Array | None:
+def _wishes(
+    preconditioner: str | ArrayLike, target: str | ArrayLike, time: str, temperature: float, dim: int
+) -> tuple[str | Array, str | Array]:
+    """Check preconditioner, target and time, alone and together, before anything is computed."""
+    _checks.one_of("time", time, ("discrete", "continuous"))
+    aim: str | Array
+    if isinstance(target, str):
+        aim = _checks.one_of("target", target, ("posterior", "sandwich"))
+    else:
+        aim = _checks.symmetric("target", target, dim, definite="positive")
+    if not isinstance(preconditioner, str):
+        return _checks.symmetric("preconditioner", preconditioner, dim, definite="positive"), aim
+    kind = _checks.one_of("preconditioner", preconditioner, KINDS)
+    other = not isinstance(aim, str) or aim == "sandwich" or temperature != 1.0
+    if other and (kind != "full" or time != "discrete"):
+        msg = f"preconditioner must be 'full' and time 'discrete' with another target or temperature, got {kind!r} and {time!r}."
+        raise ValueError(msg)
+    return kind, aim
+
+
+def _target(where: Place, target: str | Array, temperature: float, num_examples: int) -> Array | None:
     """Covariance (D, D) to reach, or None for the posterior itself."""
     if not isinstance(target, str):
-        return temperature * _checks.symmetric("target", target, len(where.mean), definite="positive")
-    _checks.one_of("target", target, ("posterior", "sandwich"))
+        return temperature * target
     inverse = np.linalg.inv(where.hessian)
     if target == "sandwich":
         return np.asarray(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
@@ -138,15 +167,33 @@ def _target(where: Place, target: str | ArrayLike, temperature: float, num_examp
 
 
 def _preconditioner(
-    where: Place, preconditioner: str | ArrayLike, goal: Array | None, time: str, common: dict[str, Any]
+    where: Place, preconditioner: str | Array, goal: Array | None, time: str, common: dict[str, Any]
 ) -> Array:
     """Step matrix that contains the learning rate, (D, D)."""
     if not isinstance(preconditioner, str):
-        return _checks.symmetric("preconditioner", preconditioner, len(where.mean), definite="positive")
-    kind = _checks.one_of("preconditioner", preconditioner, ("full", "diagonal", "diagonal_closed", "scalar", "sqrt"))
+        return preconditioner
     if goal is None:
-        return theory.optimal_preconditioner(where.hessian, where.gradient_covariance, kind=kind, time=time, **common)
-    if kind != "full" or time != "discrete":
-        msg = f"preconditioner must be 'full' and time 'discrete' with another target or temperature, got {kind!r} and {time!r}."
-        raise ValueError(msg)
+        return theory.optimal_preconditioner(
+            where.hessian, where.gradient_covariance, kind=preconditioner, time=time, **common
+        )
     return theory.preconditioner_for(goal, where.hessian, where.gradient_covariance, **common)
+
+
+def _chain(where: Place, step: Array, wish: str | Array, time: str, common: dict[str, Any]) -> theory.LinearChain:
+    """Predicted chain; a step beyond the edge is refused in the words of the arguments it came from."""
+    stability = theory.stability_fraction(
+        where.hessian, learning_rate=1.0, momentum=common["momentum"], preconditioner=step
+    )
+    if stability >= 1:
+        if isinstance(wish, str):
+            came = f"preconditioner={wish!r} with time={time!r} gives a step"
+            cure = "Use time='discrete', which is always stable with 'full', or a smaller batch_size."
+            if time == "discrete":
+                cure = "Use preconditioner='full' or a smaller batch_size."
+        else:
+            came, cure = "preconditioner is a step", "Make it smaller: it contains the learning rate."
+        msg = f"{came} {stability:.3g} times the stability edge, where nothing is stationary. {cure}"
+        raise ValueError(msg)
+    return theory.linear_chain(
+        where.hessian, where.gradient_covariance, learning_rate=1.0, preconditioner=step, **common
+    )
