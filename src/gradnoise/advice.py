@@ -204,7 +204,7 @@ def _text(old: Mapping[str, Any], rows: tuple[BatchRow, ...], curvature: Array |
     ]
     if curvature is not None:
         edge = theory.rate_edge(momentum=old.get("momentum", 0.0), nesterov=_is_nesterov(old)) / curvature[-1]
-        largest = int(old["batch_size"] * edge / old["learning_rate"])
+        largest = max(1, round(float(f"{old['batch_size'] * edge / old['learning_rate']:.3g}")))
         said.append(
             f"The learning rate must stay below the stability edge {edge:.4g}, which the rule reaches at a batch size of about {largest:,}."
         )

@@ -102,3 +102,10 @@ def test_from_the_full_batch_noise_appears():
     ).rows
     assert [r.noise_scale for r in rows] == pytest.approx([0.05, 0.0])
     assert "is zero now" in rows[0].note
+
+
+def test_the_batch_size_at_the_edge_is_rounded_not_cut():
+    # 32·edge/η falls just short of 128 by rounding
+    edge = 2 / 0.7
+    text = advice.batch_change({"learning_rate": edge / 4 * (1 + 1e-15), "batch_size": 32}, hessian=[[0.7]]).text
+    assert "a batch size of about 128." in text

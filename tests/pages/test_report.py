@@ -18,7 +18,7 @@ ROW = {
     "shuffled_standard_error", "shuffled_shift",
 }  # fmt: skip
 METHOD = {
-    "name", "kind", "level", "recommended", "reasons", "kl_to_reference", "kl_from_reference", "kl_floor",
+    "name", "kind", "level", "recommended", "reasons", "kl_to_reference", "kl_from_reference", "kl_to_law", "kl_floor",
     "predicted_kl_to_reference", "predicted_kl_from_reference", "num_steps", "thin", "num_draws", "num_chains", "seconds",
     "effective_draws", "smallest_variance_ratio", "largest_variance_ratio", "mean_variance_ratio", "num_diverged",
 }  # fmt: skip
@@ -138,6 +138,15 @@ def test_a_failing_stage_is_named_and_keeps_what_was_computed(tmp_path, monkeypa
     assert set(kept) == {"meta", "summary", "problem", "noise", "stationary"}
     assert len(kept["summary"]) == 4
     assert not (tmp_path / "index.html").exists()
+
+
+def test_a_failed_report_leaves_nothing_of_an_older_one(tmp_path, monkeypatch):
+    for name in ("index.html", "draws-reference.nc", "draws-laplace.nc", "notes.txt"):
+        (tmp_path / name).write_text("of another report")
+    monkeypatch.setattr(produce, "stationary_section", lambda *a, **k: 1 / 0)
+    with pytest.raises(StageFailed):
+        gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "notes.txt"}
 
 
 def test_a_learning_rate_beyond_the_edge_is_refused_before_anything_runs(tmp_path, monkeypatch):

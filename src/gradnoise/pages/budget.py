@@ -1,6 +1,7 @@
 """Budget: seconds turned into numbers of steps by a model of their cost, not by the clock.
 
-The same command therefore gives the same numbers on every machine; a slower machine only takes longer.
+The same command therefore simulates the same steps on every machine; a slower one only takes longer. The choice of the
+reference (`infer.reference`, "auto") is not made by it: that one is timed.
 """
 
 from __future__ import annotations

@@ -13,30 +13,31 @@ import scipy.stats
 from gradnoise import theory
 from gradnoise._types import Array
 from gradnoise.infer import Posterior
-from gradnoise.infer.posterior import spread
+from gradnoise.infer.posterior import KL_PER_DIMENSION, spread
 from gradnoise.pages.samplers import Method, failed, fits
 
 MARGINALS = 6
 POINTS = 161  # of a density, over five standard deviations of the reference on both sides
 KDE_DRAWS = 4000
+Law = tuple[Array, Array]  # mean and covariance of the Gaussian variational law
 
 
-def compared(methods: Iterable[Method], reference: Posterior) -> tuple[list[Method], list[dict[str, Any]]]:
+def compared(methods: Iterable[Method], reference: Posterior, law: Law) -> tuple[list[Method], list[dict[str, Any]]]:
     """Return the methods and their rows; one that cannot be compared keeps a row with the reason."""
     made, rows = [], []
     for method in methods:
         began, kept = time.perf_counter(), method
         try:
-            row = method_row(kept, reference)
+            row = method_row(kept, reference, law)
         except Exception as error:
             kept = failed(method, error, began)
-            row = method_row(kept, reference)
+            row = method_row(kept, reference, law)
         made.append(kept)
         rows.append(row)
     return made, rows
 
 
-def method_row(method: Method, reference: Posterior) -> dict[str, Any]:
+def method_row(method: Method, reference: Posterior, law: Law) -> dict[str, Any]:
     """One row of the table: divergences with their floor, predicted divergences, run length, verdict."""
     row: dict[str, Any] = {
         "name": method.name,
@@ -46,6 +47,7 @@ def method_row(method: Method, reference: Posterior) -> dict[str, Any]:
         "reasons": list(method.reasons),
         "kl_to_reference": None,
         "kl_from_reference": None,
+        "kl_to_law": None,
         "kl_floor": None,
         "predicted_kl_to_reference": None,
         "predicted_kl_from_reference": None,
@@ -64,10 +66,10 @@ def method_row(method: Method, reference: Posterior) -> dict[str, Any]:
         (m, s), (rm, rs) = method.predicted, (reference.mean, reference.covariance)
         row["predicted_kl_to_reference"] = theory.gaussian_kl(s, rs, m, rm)
         row["predicted_kl_from_reference"] = theory.gaussian_kl(rs, s, rm, m)
-    return row | _simulated(method, reference)
+    return row | _simulated(method, reference, law)
 
 
-def _simulated(method: Method, reference: Posterior) -> dict[str, Any]:
+def _simulated(method: Method, reference: Posterior, law: Law) -> dict[str, Any]:
     """Numbers of the draws themselves; variance ratios are simulated over predicted, over all directions."""
     made = method.posterior
     if made is None:
@@ -80,6 +82,7 @@ def _simulated(method: Method, reference: Posterior) -> dict[str, Any]:
         return out
     kl = made.divergence(reference)
     out |= {"kl_to_reference": kl.to_reference, "kl_from_reference": kl.from_reference, "kl_floor": kl.floor}
+    out["kl_to_law"] = theory.gaussian_kl(made.covariance, law[1], made.mean, law[0])
     if method.predicted is not None and not made.exact:
         ratios = spread(made.run.covariance if made.run is not None else made.covariance, method.predicted[1])
         out |= {
@@ -90,15 +93,31 @@ def _simulated(method: Method, reference: Posterior) -> dict[str, Any]:
     return out
 
 
-def reference_row(reference: Posterior, seconds: float) -> dict[str, Any]:
-    """Say what the reference is."""
+def reference_row(reference: Posterior, law: Law, seconds: float) -> dict[str, Any]:
+    """Say what the reference is, and whether methods may be judged by it."""
+    off = theory.gaussian_kl(reference.covariance, law[1], reference.mean, law[0])
+    doubt = _doubt(reference, off)
     return {
         "method": reference.method,
-        "text": " ".join(reference.verdict.reasons),
+        "text": " ".join((*reference.verdict.reasons, doubt)).strip(),
         "level": reference.verdict.level,
         "effective_draws": reference.effective_draws,
         "seconds": seconds,
+        "kl_to_law": off,
+        "can_judge": not doubt,
     }
+
+
+def _doubt(reference: Posterior, off: float) -> str:
+    """Why the reference cannot judge, or nothing: Laplace far from the best Gaussian, or NUTS that did not mix."""
+    limit = KL_PER_DIMENSION * len(reference.mean)
+    if reference.method == "Laplace" and off > limit:
+        why = f"its KL to the Gaussian variational law is {off:.3g} (limit {limit:.3g})"
+    elif reference.verdict.level == "not trustworthy":
+        why = "its draws are not trustworthy"
+    else:
+        return ""
+    return f"This reference cannot judge, for {why}: below, methods are judged by their KL to the Gaussian variational law."
 
 
 def marginals(methods: list[Method], reference: Posterior, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -114,8 +114,9 @@ def report(
     reference
         As in `infer.reference`: "auto", "exact", "nuts" or "laplace".
     max_time
-        CPU seconds that all simulations may take; None: 40. A model of their cost turns it into steps, so that results do not
-        depend on the machine. NUTS comes on top, up to 30 s.
+        CPU seconds that all simulations may take; None: 40. A model of their cost turns it into steps, so that the
+        simulations do not depend on the machine's speed. NUTS comes on top, up to 30 s or `max_time`: whether "auto" takes it is
+        decided by timing the gradient here, so name the reference where the same numbers are wanted on every machine.
     prior_scale, model
         For a `Dataset`: sd of the prior of the coefficients, and the model where the data set does not say.
     name
@@ -135,7 +136,7 @@ def report(
         On bad arguments, before anything is compiled; for a learning rate beyond the stability edge, before anything is
         simulated.
     StageFailed
-        If a stage fails; the JSON of the stages before is kept.
+        If a stage fails; the JSON of the stages before is kept, and page and draws of an older report in `out` are removed.
     """
     options = _options(problem, batch_size, learning_rate, momentum, seed, num_chains, reference, max_time, command)
     subject = subject_of(problem, name=name, model=model, prior_scale=prior_scale)
@@ -154,6 +155,7 @@ def report(
             raise ValueError(str(error)) from None
         except (Exception, KeyboardInterrupt) as error:
             _finish(results, stages)
+            _clear(folder)
             write_json(folder / "report.json", plain(results))
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -242,9 +244,10 @@ def _posterior(scene: samplers.Scene, options: Options, part: Any) -> tuple[dict
     truth, seconds = samplers.reference(
         scene.problem, scene.mode, options.reference, options.seed, _nuts_budget(options)
     )
-    made, rows = posteriors.compared(samplers.methods(scene, part), truth)
+    law = scene.law.mean, scene.law.covariance
+    made, rows = posteriors.compared(samplers.methods(scene, part), truth, law)
     section = {
-        "reference": posteriors.reference_row(truth, seconds),
+        "reference": posteriors.reference_row(truth, law, seconds),
         "batch_size": scene.batch_size,
         "methods": rows,
         "marginals": posteriors.marginals(made, truth, scene.problem.parameter_names),
@@ -263,8 +266,7 @@ def _nuts_budget(options: Options) -> float:
 def _write(folder: Path, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Report:
     data = folder / "report.json"
     with stages.stage("draws"):
-        for old in folder.glob("draws-*.nc"):
-            old.unlink()
+        _clear(folder)
         paths = {name: posterior.save(folder / f"draws-{_slug(name)}.nc") for name, posterior in draws.items()}
         results["files"] = {"draws": {name: path.name for name, path in paths.items()}}
     with stages.stage("page"):
@@ -272,6 +274,12 @@ def _write(folder: Path, results: dict[str, Any], draws: dict[str, Any], stages:
         write_json(data, plain(results))
         page = _render(data)
     return Report(page, data, paths, plain(results))
+
+
+def _clear(folder: Path) -> None:
+    """Remove page and draws of an older report, which would lie about the new numbers."""
+    for old in [*folder.glob("draws-*.nc"), folder / "index.html"]:
+        old.unlink(missing_ok=True)
 
 
 def _finish(results: dict[str, Any], stages: Stages) -> None:

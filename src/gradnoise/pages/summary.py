@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import KL_PER_DIMENSION
-from gradnoise.pages.verdicts import SILENT
+from gradnoise.pages.verdicts import SILENT, UNSETTLED
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
+JUDGES = {"reference": "reference", "law": "Gaussian variational law"}
 
 
 def summarise(results: dict[str, Any]) -> list[Sentence]:
@@ -20,7 +21,7 @@ def summarise(results: dict[str, Any]) -> list[Sentence]:
     if "problem" in results:
         out.append(_problem(results["problem"]))
     if "noise" in results:
-        out.append(_noise(results["noise"]))
+        out.append(_noise(results["noise"], results.get("stationary", {}).get("noise_growth")))
     if "stationary" in results:
         out += [_stationary(results["stationary"]), _loader(results["stationary"])]
     if "posterior" in results:
@@ -42,11 +43,16 @@ def _problem(problem: dict[str, Any]) -> Sentence:
     }
 
 
-def _noise(noise: dict[str, Any]) -> Sentence:
+def _noise(noise: dict[str, Any], growth: float | None) -> Sentence:
+    """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`)."""
     drift, limit = noise["noise_drift"], noise["drift_limit"]
     text = f"Averaged over the posterior the gradient noise is {drift:.3g} times that at the mode"
+    wide = growth is not None and growth > limit
+    own = f" Averaged over the wider law of SGD at these settings it is {growth:.3g} times." if wide else ""
     if drift > limit:
-        return {"level": "warn", "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant."}
+        return {"level": "warn", "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant.{own}"}
+    if wide:
+        return {"level": "warn", "text": f"{text} (limit {limit:g}), constant there.{own} It may not be taken as constant for SGD."}
     return {"level": "good", "text": f"{text}: constant for practical purposes (limit {limit:g})."}
 
 
@@ -73,73 +79,88 @@ def _stationary(section: dict[str, Any]) -> Sentence:
 
 
 def _loader(stationary: dict[str, Any]) -> Sentence:
-    rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
+    """Say what shuffling leaves of the variance: as simulated where both were, else as predicted, else nothing."""
     edge = f"The learning rate is {stationary['fraction_of_edge']:.2g} of the stability edge {stationary['edge']:.4g}."
-    averaged = rows[0]["averaged"] is not None and rows[0]["shuffled_averaged"] is not None
-    shuffled, independent = ("shuffled_averaged", "averaged") if averaged else ("shuffled_predicted", "discrete")
-    share = np.array([r[shuffled] / r[independent] for r in rows])
-    return {
-        "level": "info",
-        "text": (
-            f"A data loader shuffles epochs, which leaves {share.mean():.2g} times the variance of independent batches on average and "
-            f"{share.min():.2g} times in the direction that keeps least. {edge}"
-        ),
-    }
+    told = _share(stationary)
+    return {"level": "info", "text": f"{told} {edge}" if told else edge}
+
+
+def _share(stationary: dict[str, Any]) -> str:
+    rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
+    lost = stationary["num_diverged"] or stationary["shuffled_num_diverged"]
+    errors = [stationary[f"{prefix}worst_relative_error"] for prefix in ("", "shuffled_")]
+    if not rows or lost or any(error is not None and error > UNSETTLED for error in errors):
+        return ""  # there is no law to take a share of
+    both = [r for r in rows if r["simulated"] and r["shuffled_simulated"]]
+    if both:
+        share = np.array([r["shuffled_simulated"] / r["simulated"] for r in both])
+        few = "" if len(both) == len(rows) else f", over the {len(both)} of {len(rows)} directions that were simulated"
+        verb, how = "leaves", f" (simulated{few})"
+    elif rows[0]["averaged"] is None or rows[0]["shuffled_averaged"] is None:
+        return ""
+    else:
+        share = np.array([r["shuffled_averaged"] / r["averaged"] for r in rows])
+        verb, how = "is predicted to leave", ""
+    return (
+        f"A data loader shuffles epochs, which {verb} {share.mean():.2g} times the variance of independent batches on average and "
+        f"{share.min():.2g} times in the direction that keeps least{how}."
+    )
 
 
 def _posterior(section: dict[str, Any], dim: int) -> Iterator[Sentence]:
     reference = section["reference"]
-    level = "warn" if reference["level"] == "approximate" else "info"
+    level = "info" if reference["level"] == "trustworthy" else LEVELS[reference["level"]]
     yield {"level": level, "text": f"Reference for the posterior: {reference['method']}. {reference['text']}"}
+    judged = "reference" if reference.get("can_judge", True) else "law"
     rows = section["methods"]
     sgd = [row for row in rows if row["kind"] in ("scalar", "diagonal", "full")]
     if sgd:
-        yield _constant_sgd(sgd, section["batch_size"])
+        yield _constant_sgd(sgd, section["batch_size"], judged)
     for row in rows:
         if row["recommended"]:
-            yield _recommended(row, dim)
+            yield _recommended(row, dim, judged)
 
 
-def _constant_sgd(rows: list[dict[str, Any]], batch_size: int) -> Sentence:
+def _constant_sgd(rows: list[dict[str, Any]], batch_size: int, judged: str) -> Sentence:
     """Describe constant SGD by its best and its worst row: one bad verdict condemns it, for it cannot be seen in a run."""
     condemned = [row for row in rows if row["level"] == "not trustworthy"]
     if condemned:
-        worst = max(condemned, key=lambda row: row["kl_to_reference"] or 0.0)
+        worst = max(condemned, key=lambda row: row[f"kl_to_{judged}"] or 0.0)
         ratio = _number(worst, "mean_variance_ratio", "simulated variances {} times the predicted ones on average")
-        kl = _number(worst, "kl_to_reference", "KL to the reference {}")
+        kl = _number(worst, f"kl_to_{judged}", f"KL to the {JUDGES[judged]} {{}}")
         said = "; ".join(part for part in (ratio, kl) if part)
         text = f"Constant SGD is not trustworthy here at batch size {batch_size}: {condemned[0]['reasons'][0]}"
         return {"level": "bad", "text": text + (f" At its worst ({worst['name']}): {said}." if said else "")}
-    run = [row for row in rows if row["kl_to_reference"] is not None]
-    best = min(run, key=lambda row: row["kl_to_reference"], default=None)
+    run = [row for row in rows if row[f"kl_to_{judged}"] is not None]
+    best = min(run, key=lambda row: row[f"kl_to_{judged}"], default=None)
     if best is None:
         return {
             "level": "info",
             "text": "Constant SGD was not run: it needs more steps than the time allowed is good for.",
         }
-    text = f"Constant SGD at batch size {batch_size} comes closest with {best['name'].removeprefix('constant SGD, ')} preconditioner: {_distance(best)}"
+    text = f"Constant SGD at batch size {batch_size} comes closest with {best['name'].removeprefix('constant SGD, ')} preconditioner: {_distance(best, judged)}"
     others = [
-        f"{row['name'].removeprefix('constant SGD, ')} {row['kl_to_reference']:.2g}" for row in run if row is not best
+        f"{row['name'].removeprefix('constant SGD, ')} {row[f'kl_to_{judged}']:.2g}" for row in run if row is not best
     ]
     return {"level": LEVELS[best["level"]], "text": f"{text}{'; the others: ' + ', '.join(others) if others else ''}."}
 
 
-def _recommended(row: dict[str, Any], dim: int) -> Sentence:
-    if row["kl_to_reference"] is None:
+def _recommended(row: dict[str, Any], dim: int, judged: str) -> Sentence:
+    if row[f"kl_to_{judged}"] is None:
         return {
             "level": LEVELS[row["level"]],
             "text": f"{row['name'].capitalize()}, the recommended sampler: {' '.join(row['reasons'])}",
         }
-    excess = row["kl_to_reference"] - row["kl_floor"]
+    excess = row[f"kl_to_{judged}"] - row["kl_floor"]
     level = LEVELS[row["level"]]
     if level == "good" and excess > KL_PER_DIMENSION * dim:
         level = "warn"
     name = row["name"][0].upper() + row["name"][1:]
-    return {"level": level, "text": f"{name}, the recommended sampler, has {_distance(row)}."}
+    return {"level": level, "text": f"{name}, the recommended sampler, has {_distance(row, judged)}."}
 
 
-def _distance(row: dict[str, Any]) -> str:
-    return f"KL to the reference {row['kl_to_reference']:.2g} (sampling error alone gives about {row['kl_floor']:.2g})"
+def _distance(row: dict[str, Any], judged: str) -> str:
+    return f"KL to the {JUDGES[judged]} {row[f'kl_to_{judged}']:.2g} (sampling error alone gives about {row['kl_floor']:.2g})"
 
 
 def _number(row: dict[str, Any], key: str, words: str) -> str:
