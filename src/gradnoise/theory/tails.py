@@ -150,7 +150,7 @@ def tail_exponent_estimate(
     Reference: Kesten (1973), Acta Math. 131; Gurbuzbalaban, Simsekli, Zhu (2021), The heavy-tail phenomenon in SGD. No closed form is known.
 
     >>> found = tail_exponent_estimate([[1.0, 0.0], [0.0, 1.0]], learning_rate=0.5, batch_size=1, num_particles=256, num_steps=60)
-    >>> abs(found.value - 2) < 0.25, found.n  # 2 exactly: this is the second-moment edge
+    >>> bool(abs(found.value - 2) < 0.25), found.n  # 2 exactly: this is the second-moment edge
     (True, 16)
     """
     hessian = _checks.symmetric("hessian", hessian, definite="positive")
