@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -16,6 +18,11 @@ import typer
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 INTERRUPTED = 130
 MARKS = {"good": ("green", "✓"), "warn": ("yellow", "!"), "bad": ("red", "✗"), "info": ("cyan", "·")}
+PLAIN = "target|weights|offset|model|encode|missing|separator|reference|seed|momentum"  # the same in the library
+OPTIONS = {
+    "batch_size": "--batch-size", "learning_rate": "--learning-rate", "prior_scale": "--prior-scale", "max_time": "--max-time",
+    "observation_scale": "--observation-scale", "num_chains": "--chains",
+}  # fmt: skip
 
 app = typer.Typer(
     name="gradnoise",
@@ -45,8 +52,19 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _as_options(message: str) -> str:
+    """Spell the library's arguments as options: encode='onehot' as --encode onehot, batch_size as --batch-size.
+
+    >>> _as_options("batch_size must be >= 1, got 0. Pass encode='onehot'.")
+    '--batch-size must be >= 1, got 0. Pass --encode onehot.'
+    """
+    message = re.sub(rf"(?<![\w-])({PLAIN})='([^']+)'", lambda m: f"--{m[1]} {shlex.quote(m[2])}", message)
+    message = re.sub(rf"(?<![\w-])({PLAIN})(?= (column )?(\S+ )?must )", r"--\1", message)
+    return re.sub(rf"(?<![\w'-])({'|'.join(OPTIONS)})\b", lambda m: OPTIONS[m[1]], message)
+
+
 def _stop(message: str, code: int) -> NoReturn:
-    print("gradnoise: " + " ".join(message.split()), file=sys.stderr)
+    print("gradnoise: " + _as_options(" ".join(message.split())), file=sys.stderr)
     sys.exit(code)
 
 
@@ -89,7 +107,15 @@ def report_command(
         float | None, typer.Option(help="Of SGD; default: a quarter of the stability edge.", show_default=False)
     ] = None,
     momentum: Annotated[float, typer.Option(help="Heavy-ball momentum of SGD, in [0, 1).")] = 0.0,
-    prior_scale: Annotated[float, typer.Option(help="Standard deviation of the coefficients' normal prior.")] = 1.0,
+    prior_scale: Annotated[
+        float, typer.Option(help="Standard deviation of the coefficients' normal prior; inf: flat.")
+    ] = 1.0,
+    observation_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a linear model: sd of the residuals in sds of the target; default: estimated.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all simulations.")] = 0,
     chains: Annotated[
         int | None, typer.Option(help="Chains of every simulation; default: chosen.", show_default=False)
@@ -101,24 +127,38 @@ def report_command(
     missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
     encode: Annotated[str, typer.Option(help="Features that are strings: error or onehot.")] = "error",
     weights: Annotated[str | None, typer.Option(help="Column of example weights.", show_default=False)] = None,
+    offset: Annotated[
+        str | None, typer.Option(help="Column added to a Poisson model's predictor (log exposure).", show_default=False)
+    ] = None,
     separator: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
     """Measure, predict and simulate the gradient noise of a table and sample its posterior; write a page about it."""
     table, name = _table(
-        data, example, target, model, weights=weights, encode=encode, missing=missing, separator=separator
+        data,
+        example,
+        target,
+        model,
+        weights=weights,
+        offset=offset,
+        encode=encode,
+        missing=missing,
+        separator=separator,
     )
     _check_settings(table.num_examples, batch_size, learning_rate, momentum, prior_scale, max_time, reference)
+    _check_others(seed, chains, observation_scale)
     if not quiet and not as_json:
-        print(f"{name}: {table.num_examples:,} examples, {table.num_features} features, target {table.target_name!r}")
+        print(
+            f"{name}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
+        )
     _set_up_jax()
     from gradnoise import pages
 
     with _one_line_warnings():
         made = pages.report(
             table, out=out, batch_size=batch_size, learning_rate=learning_rate, momentum=momentum, prior_scale=prior_scale,
-            seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
+            observation_scale=observation_scale, seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
             command=shlex.join(["gradnoise", *sys.argv[1:]]),
         )  # fmt: skip
     if as_json:
@@ -137,7 +177,7 @@ def _table(
         msg = f"give either DATA or --example, got {str(data)!r} and {example!r}."
         raise ValueError(msg)
     if data is None:
-        given = {"--target": target, "--model": model, "--weights": policy["weights"]}
+        given = {"--target": target, "--model": model, "--weights": policy["weights"], "--offset": policy["offset"]}
         extra = [name for name, value in given.items() if value is not None]
         if extra:
             msg = f"{', '.join(extra)} must come with DATA; examples have their own."
@@ -161,11 +201,22 @@ def _check_settings(
 
     _checks.batch_size(batch_size, num_examples, "shuffled")
     _checks.momentum(momentum)
-    _checks.positive("prior_scale", prior_scale)
+    if prior_scale != math.inf:
+        _checks.positive("prior_scale", prior_scale)
     _checks.one_of("reference", reference, ("auto", "nuts", "laplace", "exact"))
     for name, value in (("learning_rate", learning_rate), ("max_time", max_time)):
         if value is not None:
             _checks.positive(name, value)
+
+
+def _check_others(seed: int, chains: int | None, observation_scale: float | None) -> None:
+    from gradnoise import _checks
+
+    _checks.integer("seed", seed, low=0, high=2**64 - 1)
+    if chains is not None:
+        _checks.integer("num_chains", chains, low=2, high=4096)
+    if observation_scale is not None:
+        _checks.positive("observation_scale", observation_scale)
 
 
 def _set_up_jax() -> None:
@@ -211,7 +262,7 @@ def _print(made: Any) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     scale = made.results["problem"]["observation_scale"]
-    if scale is not None:
+    if scale is not None and made.results["problem"]["observation_scale_from"] == "estimated":
         console.print(
             f"observation scale {scale:.4g} (sd of the residuals at the mode, in standard deviations of the target)"
         )

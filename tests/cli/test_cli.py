@@ -73,28 +73,36 @@ BAD = {
     "missing file": (["gone.csv", "--target", "y", "--model", "linear"], "no file at 'gone.csv'"),
     "wrong column": (
         ["{csv}", "--target", "z", "--model", "linear"],
-        "target must name a column of 'small.csv', got 'z'",
+        "--target must name a column of 'small.csv', got 'z'",
     ),
     "empty file": (["empty.csv", "--target", "y", "--model", "linear"], "'empty.csv' is empty"),
     "21 000 columns": (["wide.csv.gz", "--target", "c0", "--model", "linear"], "21000 columns"),
     "labels for linear": (
         ["{csv}", "--target", "label", "--model", "linear"],
-        "Labels are classes: use model='logistic'",
+        "Labels are classes: use --model logistic",
     ),
-    "strings as features": (["{csv}", "--target", "y", "--model", "linear"], "encode='onehot'"),
-    "batch above N": (["--example", "diabetes", "--batch-size", "443"], "batch_size must be <= num_examples = 442"),
-    "no batch": (["--batch-size", "0"], "batch_size must be >= 1"),
-    "negative rate": (["--learning-rate", "-1"], "learning_rate must be > 0"),
-    "momentum 1": (["--momentum", "1"], "momentum must lie in [0, 1)"),
+    "strings as features": (["{csv}", "--target", "y", "--model", "linear"], "Pass --encode onehot"),
+    "batch above N": (["--example", "diabetes", "--batch-size", "443"], "--batch-size must be <= num_examples = 442"),
+    "no batch": (["--batch-size", "0"], "--batch-size must be >= 1"),
+    "negative rate": (["--learning-rate", "-1"], "--learning-rate must be > 0"),
+    "momentum 1": (["--momentum", "1"], "--momentum must lie in [0, 1)"),
     "unknown example": (["--example", "iris"], "--example must be one of"),
     "unknown model": (["{csv}", "--target", "y", "--model", "ridge"], "--model must be one of"),
-    "unknown reference": (["--reference", "hmc"], "reference must be one of"),
+    "unknown reference": (["--reference", "hmc"], "--reference must be one of"),
     "no target": (["{csv}", "--model", "linear"], "--target COLUMN must be given"),
     "no model": (["{csv}", "--target", "y"], "--model linear|logistic|softmax|poisson must be given"),
     "target without data": (["--target", "y"], "--target must come with DATA"),
     "data and example": (["{csv}", "--example", "wine"], "either DATA or --example"),
     "not a number": (["--batch-size", "many"], "--batch-size"),
     "unknown option": (["--lr", "0.1"], "--lr"),
+    "one chain": (["--chains", "1"], "--chains must be between 2 and 4096"),
+    "negative seed": (["--seed", "-1"], "--seed must be between 0"),
+    "no scale": (["--observation-scale", "0"], "--observation-scale must be > 0"),
+    "offset of a linear model": (
+        ["{csv}", "--target", "y", "--model", "linear", "--offset", "one"],
+        "--offset must come with --model poisson",
+    ),
+    "missing values": (["holes.csv", "--target", "y", "--model", "linear"], "Pass --missing drop"),
     "ending": (["notes.txt", "--target", "y", "--model", "linear"], "must end in one of"),
 }
 
@@ -103,6 +111,7 @@ BAD = {
 def test_bad_input_is_one_line_and_exit_code_2(case, run, csv, tmp_path):
     (tmp_path / "empty.csv").touch()
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "holes.csv").write_text("x,y\n1,2\n,3\n3,1\n")
     wide(tmp_path)
     arguments, message = BAD[case]
     compiled = []
@@ -128,7 +137,7 @@ def test_a_learning_rate_beyond_the_edge_names_the_edge(run, monkeypatch, tmp_pa
     monkeypatch.setattr("gradnoise.pages.stationary.simulate", lambda *a, **k: pytest.fail("simulated"))
     code, _, err = run("report", "--example", "diabetes", "--learning-rate", "9")
     assert code == 2
-    assert "learning_rate must be below the stability edge 0.24" in err
+    assert "--learning-rate must be below the stability edge 0.24" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "gradnoise-report").exists()
 
@@ -168,6 +177,45 @@ def test_a_whole_run_on_a_file(run, csv, tmp_path):
     assert (code, err) == (0, "")
     assert json.loads(out)["problem"]["name"] == "small"
     assert run(*arguments, "--quiet") == (0, "", "")
+
+
+def test_more_parameters_than_examples_take_an_observation_scale(run, tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((6, 8))
+    rows = "\n".join(",".join(f"{v:.6f}" for v in row) for row in table)
+    (tmp_path / "few.csv").write_text(",".join("abcdefgy") + "\n" + rows + "\n")
+    arguments = ["report", "few.csv", "--target", "y", "--model", "linear", "--batch-size", 2, "--max-time", 0.2]
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "--observation-scale" in err
+    code, _, err = run(*arguments, "--observation-scale", 0.5)
+    assert (code, err) == (0, "")
+    results = json.loads((tmp_path / "gradnoise-report" / "report.json").read_text("utf-8"))
+    assert (results["problem"]["observation_scale"], results["problem"]["observation_scale_from"]) == (0.5, "given")
+
+
+def test_offset_weights_and_a_flat_prior_reach_the_page(run, tmp_path):
+    rng = np.random.default_rng(0)
+    x, exposure = rng.standard_normal(80), rng.uniform(0.5, 3.0, 80)
+    counts = rng.poisson(exposure * np.exp(0.5 + 0.4 * x))
+    lines = [
+        f"{a:.5f},{np.log(e):.5f},{k},{1 + i % 2}" for i, (a, e, k) in enumerate(zip(x, exposure, counts, strict=True))
+    ]
+    (tmp_path / "claims.csv").write_text("x,log_time,n,w\n" + "\n".join(lines) + "\n")
+    code, out, err = run(
+        "report", "claims.csv", "--target", "n", "--model", "poisson", "--offset", "log_time", "--weights", "w",
+        "--prior-scale", "inf", "--batch-size", 8, "--max-time", 0.2, "--reference", "laplace",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "80 examples, 1 feature, target 'n'" in out
+    problem = json.loads((tmp_path / "gradnoise-report" / "report.json").read_text("utf-8"))["problem"]
+    told = " ".join(problem["notes"])
+    assert "Example weights are used, from 1 to 2 (mean 1.5)" in told
+    assert "An offset is added" in told
+    assert "all priors are flat" in told
+    assert problem["prior_scale"] is None
+    intercept = {p["name"]: p for p in problem["mode"]["parameters"]}["intercept"]
+    assert abs(intercept["value"] - 0.5) < 4 * intercept["sd"]  # without the offset it would be 1.0
 
 
 def test_ctrl_c_keeps_the_finished_stages(run, monkeypatch, tmp_path):

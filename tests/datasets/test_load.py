@@ -148,7 +148,7 @@ def test_policy_for_weights(frame):
             datasets.load(good.with_columns(w=bad), target="y", weights="w")
     with pytest.raises(TypeError, match=r"weights column 'w' .* must hold numbers, got text"):
         datasets.load(good.with_columns(w=pl.lit("x")), target="y", weights="w")
-    with pytest.raises(ValueError, match="two columns, got 'y' for both"):
+    with pytest.raises(ValueError, match="target and weights must be different columns, got 'y'"):
         datasets.load(good, target="y", weights="y")
     with pytest.raises(ValueError, match=r"weights must name a column .* got 'ww'"):
         datasets.load(good, target="y", weights="ww")

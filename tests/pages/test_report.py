@@ -29,7 +29,8 @@ COMPARED = {
 SECTIONS = {
     "meta": {"version", "command", "seed", "date", "platform", "seconds", "cpu_seconds", "total_seconds", "max_time"},
     "problem": {
-        "name", "model", "num_examples", "num_params", "target", "notes", "observation_scale", "prior_scale", "mode",
+        "name", "model", "num_examples", "num_params", "target", "notes", "observation_scale",
+        "observation_scale_from", "prior_scale", "mode",
     },
     "noise": {
         "hessian_eigenvalues", "noise_eigenvalues", "trace", "effective_rank", "alignment", "noise_scale",

@@ -52,7 +52,9 @@ def test_noise_is_constant_only_where_the_users_sgd_sees_it_so(drift, growth, le
 
 def laplace(method="Laplace", level="approximate", exact=True):
     draws = np.random.default_rng(0).standard_normal((2, 500, 2))
-    return Posterior(method, draws, ("a", "b"), np.zeros(2), np.eye(2), 1000.0, Verdict(level, ("Why.",), {}), {}, exact=exact)
+    return Posterior(
+        method, draws, ("a", "b"), np.zeros(2), np.eye(2), 1000.0, Verdict(level, ("Why.",), {}), {}, exact=exact
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ def load(
     target: Any,
     model: str | None = None,
     weights: Any = None,
+    offset: Any = None,
     encode: str = "error",
     missing: str = "error",
     separator: str = ",",
 ) -> Dataset:
-    """Load a table: one column is the target, an optional one holds example weights, all others are features.
+    """Load a table: one column is the target, an optional one holds example weights, another an offset, all others are features.
 
     Parameters
     ----------
@@ -33,6 +34,9 @@ def load(
         None guesses nothing: the target must hold numbers, and they are kept.
     weights
         Name of the column of example weights: nonnegative, finite, not all zero.
+    offset
+        Only for model "poisson": name of the column that is added to the linear predictor, the log of an exposure (time at
+        risk, area).
     encode
         "error": a feature of strings is an error that names it. "onehot": it becomes one 0/1 column a level, less
         the first level in alphabetical order (the reference).
@@ -73,7 +77,11 @@ def load(
         _checks.one_of("model", model, MODELS)
     _checks.one_of("encode", encode, ("error", "onehot"))
     _checks.one_of("missing", missing, ("error", "drop"))
-    wanted = {"target": str(target), "weights": None if weights is None else str(weights)}
+    if offset is not None and model != "poisson":
+        msg = f"offset must come with model='poisson', got {_checks.shown(offset)} with model={model!r}."
+        raise ValueError(msg)
+    optional = {"weights": weights, "offset": offset}
+    wanted = {"target": str(target), **{role: None if name is None else str(name) for role, name in optional.items()}}
     what, columns, notes = tables.read(source, wanted, separator)
     return assemble(what, columns, wanted, model=model, encode=encode, missing=missing, notes=notes)
 
@@ -97,7 +105,9 @@ def assemble(
     named = {column.name: column for column in columns}
     target = policy.target_of(what, named[str(wanted["target"])], model)
     weights = None if wanted["weights"] is None else policy.weights_of(what, named[wanted["weights"]])
+    name = wanted.get("offset")  # the bundled tables have none
+    offset = None if name is None else policy.offset_of(what, named[name])
     rest = [column for column in columns if column.name not in wanted.values()]
     X, names, encoded = policy.features_of(what, rest, encode)
     said = (*notes, *dropped, *target.notes, *encoded)
-    return Dataset(X, target.y, names, str(wanted["target"]), target.class_labels, weights, model, said)
+    return Dataset(X, target.y, names, str(wanted["target"]), target.class_labels, weights, model, said, offset)

@@ -107,6 +107,14 @@ def weights_of(what: str, column: Column) -> Array:
     return weights
 
 
+def offset_of(what: str, column: Column) -> Array:
+    """Return the offset of a Poisson model: finite numbers, logs of the exposure."""
+    if column.kind != "number":
+        msg = f"offset column {column.name!r} of {what} must hold numbers, got {column.kind}."
+        raise TypeError(msg)
+    return finite(what, column)
+
+
 def features_of(what: str, columns: list[Column], encode: str) -> tuple[Array, tuple[str, ...], list[str]]:
     """Return X, its names and notes: strings refused or one-hot encoded, booleans as 0 and 1, constants dropped."""
     odd = [f"{c.name!r} ({c.kind})" for c in columns if c.kind not in ("number", "bool", "text")]

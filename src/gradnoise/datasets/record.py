@@ -34,6 +34,8 @@ class Dataset:
         The model the target was checked for ("linear", "logistic", "softmax", "poisson"), or None.
     notes
         What was done to the data, one plain sentence each.
+    offset
+        Added to the linear predictor of a Poisson model (N,): the log of an exposure; or None.
     """
 
     X: Array
@@ -44,6 +46,7 @@ class Dataset:
     weights: Array | None = None
     model: str | None = None
     notes: tuple[str, ...] = ()
+    offset: Array | None = None
 
     def __post_init__(self) -> None:
         count, width = len(self.feature_names), np.shape(self.X)
@@ -53,6 +56,8 @@ class Dataset:
         _checks.vector("y", self.y, width[0])
         if self.weights is not None:
             _checks.vector("weights", self.weights, width[0])
+        if self.offset is not None:
+            _checks.vector("offset", self.offset, width[0])
 
     @property
     def num_examples(self) -> int:
@@ -72,7 +77,8 @@ class Dataset:
     def rows(self, index: AnyArray) -> Dataset:
         """Return the rows with these numbers, in this order."""
         weights = None if self.weights is None else self.weights[index]
-        return replace(self, X=self.X[index], y=self.y[index], weights=weights)
+        offset = None if self.offset is None else self.offset[index]
+        return replace(self, X=self.X[index], y=self.y[index], weights=weights, offset=offset)
 
 
 @dataclass(frozen=True, eq=False)

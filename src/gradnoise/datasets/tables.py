@@ -59,7 +59,9 @@ def check_names(what: str, names: Sequence[str], wanted: dict[str, str | None]) 
             raise ValueError(_no_such_column(what, argument, name, names))
     given = [name for name in wanted.values() if name is not None]
     if len(set(given)) < len(given):
-        msg = f"target and weights must be two columns, got {given[0]!r} for both."
+        both = next(name for name in given if given.count(name) > 1)
+        roles = " and ".join(argument for argument, name in wanted.items() if name == both)
+        msg = f"{roles} must be different columns, got {both!r} for each."
         raise ValueError(msg)
 
 
@@ -164,7 +166,7 @@ def _read_npz(path: Path, what: str, wanted: dict[str, str | None]) -> tuple[lis
     check_names(what, list(shapes), wanted)
     length = shapes[str(wanted["target"])][:1]
     if any(len(shapes[name]) != 1 for name in wanted.values() if name is not None):
-        msg = f"{what}: target and weights must be arrays of shape (N,), got {', '.join(f'{n}: {shapes[n]}' for n in wanted.values() if n)}."
+        msg = f"{what}: target, weights and offset must be arrays of shape (N,), got {', '.join(f'{n}: {shapes[n]}' for n in wanted.values() if n)}."
         raise ValueError(msg)
     taken = [name for name, shape in shapes.items() if shape[:1] == length and name != "feature_names"]
     width = sum(int(np.prod(shapes[name][1:])) for name in taken)

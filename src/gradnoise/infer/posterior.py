@@ -248,7 +248,9 @@ def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
         low, high, mean = (numbers[f"{k}_variance_ratio"] for k in ("smallest", "largest", "mean"))
         said.append(f"variances are {low:.3g} to {high:.3g} times the predicted ones (mean {mean:.3g})")
     if numbers["mean_kl"] - dim / (2 * n) >= excess / 2 or not said:
-        said.append(f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own")
+        said.append(
+            f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own"
+        )
     return " and ".join(said)
 
 

@@ -38,6 +38,7 @@ def problem_section(subject: Subject, mode: Mode) -> dict[str, Any]:
         "target": subject.target,
         "notes": list(subject.notes),
         "observation_scale": subject.observation_scale,
+        "observation_scale_from": subject.scale_from,
         "prior_scale": subject.prior_scale,
         "mode": {
             "gradient_norm": mode.gradient_norm,

@@ -92,6 +92,7 @@ def report(
     reference: str = "auto",
     max_time: float | None = None,
     prior_scale: float = 1.0,
+    observation_scale: float | None = None,
     model: str | None = None,
     name: str | None = None,
     progress: bool = True,
@@ -118,7 +119,10 @@ def report(
         simulations do not depend on the machine's speed. NUTS comes on top, up to 30 s or `max_time`: whether "auto" takes it is
         decided by timing the gradient here, so name the reference where the same numbers are wanted on every machine.
     prior_scale, model
-        For a `Dataset`: sd of the prior of the coefficients, and the model where the data set does not say.
+        For a `Dataset`: sd of the prior of the coefficients (inf: flat), and the model where the data set does not say.
+    observation_scale
+        For a `Dataset` and a linear model: sd of the residuals, in standard deviations of the target. None estimates it, which
+        takes more examples than parameters.
     name
         Name of the problem on the page.
     progress
@@ -139,7 +143,7 @@ def report(
         If a stage fails; the JSON of the stages before is kept, and page and draws of an older report in `out` are removed.
     """
     options = _options(problem, batch_size, learning_rate, momentum, seed, num_chains, reference, max_time, command)
-    subject = subject_of(problem, name=name, model=model, prior_scale=prior_scale)
+    subject = subject_of(problem, name=name, model=model, prior_scale=prior_scale, observation_scale=observation_scale)
     _checks.batch_size(options.batch_size, subject.problem.num_examples, "shuffled")
     folder = Path(out)
     fresh = not folder.exists()

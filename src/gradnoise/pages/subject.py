@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,8 @@ class Subject:
         Of all coefficients; None where it is not one number.
     observation_scale
         s of a linear model, else None.
+    scale_from
+        "given" or "estimated", where the observation scale's origin is known.
     """
 
     problem: Problem
@@ -45,9 +48,12 @@ class Subject:
     notes: tuple[str, ...]
     prior_scale: float | None
     observation_scale: float | None
+    scale_from: str | None = None
 
 
-def subject_of(data: Any, *, name: str | None, model: str | None, prior_scale: float) -> Subject:
+def subject_of(
+    data: Any, *, name: str | None, model: str | None, prior_scale: float, observation_scale: float | None = None
+) -> Subject:
     """Return the subject of a `Problem`, or of a `Dataset` standardised and given its model.
 
     Raises
@@ -55,7 +61,11 @@ def subject_of(data: Any, *, name: str | None, model: str | None, prior_scale: f
     TypeError, ValueError
         If it is neither, has no model, or more than 1000 parameters.
     """
+    given = None if observation_scale is None else _checks.positive("observation_scale", observation_scale)
     if isinstance(data, Problem):
+        if given is not None:
+            msg = f"observation_scale must be left out for a Problem, which holds its own, got {given:g}."
+            raise ValueError(msg)
         return _of_problem(data, name, model)
     if not isinstance(data, Dataset):
         msg = f"problem must be a gn.Problem or a datasets.Dataset, got {_checks.shown(data)}. datasets.load reads files and data frames."
@@ -64,27 +74,50 @@ def subject_of(data: Any, *, name: str | None, model: str | None, prior_scale: f
     if data.model is not None and kind != data.model:
         msg = f"model must be {data.model!r}, which the data set was loaded for, got {kind!r}. Load it again with model={kind!r}."
         raise ValueError(msg)
-    scale = _checks.positive("prior_scale", prior_scale)
+    if given is not None and kind != "linear":
+        msg = f"observation_scale must come with model='linear', got {given:g} with model={kind!r}."
+        raise ValueError(msg)
+    if data.offset is not None and kind != "poisson":
+        msg = f"offset must come with model='poisson', got model={kind!r}."
+        raise ValueError(msg)
+    scale = math.inf if prior_scale == math.inf else _checks.positive("prior_scale", prior_scale)
     width = (data.num_features + 1) * (1 if kind != "softmax" else len(np.unique(data.y)))
     if width > derivatives.DENSE:
         msg = f"problem must have at most {derivatives.DENSE} parameters for a report (dense matrices), got {width}. Select features first."
         raise ValueError(msg)
     scaled, _ = datasets.standardise(data, target=kind == "linear")
+    more = {"observation_scale": given, "offset": scaled.offset}
     problem = MODELS[kind](
         scaled.X.astype(np.float32),
         scaled.y.astype(np.float32),
         scale,
         weights=scaled.weights,
         names=scaled.feature_names,
+        **{name: value for name, value in more.items() if value is not None},
     )
-    noted = f"An intercept is part of the model; every coefficient has prior N(0, {scale:g}²)."
     observation = _observation_scale(problem)
-    notes = [*scaled.notes, noted]
-    if observation is not None:
-        notes.append(
-            f"Observation scale (sd of the residuals) estimated at the mode: {observation:.4g} standard deviations of the target."
+    origin = None if observation is None else "estimated" if given is None else "given"
+    notes = (*scaled.notes, *_told(scaled, scale, observation, origin))
+    prior = scale if math.isfinite(scale) else None
+    return Subject(problem, name or "data", kind, data.target_name, notes, prior, observation, origin)
+
+
+def _told(data: Dataset, scale: float, observation: float | None, origin: str | None) -> Iterator[str]:
+    """Notes on the model: prior, example weights, offset, observation scale."""
+    prior = f"every coefficient has prior N(0, {scale:g}²)" if math.isfinite(scale) else "all priors are flat"
+    yield f"An intercept is part of the model; {prior}."
+    if data.weights is not None:
+        w = data.weights
+        yield (
+            f"Example weights are used, from {w.min():.4g} to {w.max():.4g} (mean {w.mean():.4g}): an example of weight w counts "
+            "as w examples in the likelihood; batches are drawn without regard to it."
         )
-    return Subject(problem, name or "data", kind, data.target_name, tuple(notes), scale, observation)
+    if data.offset is not None:
+        yield f"An offset is added to the linear predictor, from {data.offset.min():.4g} to {data.offset.max():.4g}."
+    if origin == "estimated":
+        yield f"Observation scale (sd of the residuals) estimated at the mode: {observation:.4g} standard deviations of the target."
+    if origin == "given":
+        yield f"Observation scale (sd of the residuals) as given: {observation:.4g} standard deviations of the target."
 
 
 def _of_problem(problem: Problem, name: str | None, model: str | None) -> Subject:

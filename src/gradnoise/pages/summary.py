@@ -35,7 +35,10 @@ def _problem(problem: dict[str, Any]) -> Sentence:
     told = f" for {problem['target']}" if problem["target"] else ""
     text = f"{problem['name']}: a {problem['model']} model{told} with {problem['num_params']} parameters and {problem['num_examples']:,} examples"
     if problem["observation_scale"] is not None:
-        text += f", observation scale {problem['observation_scale']:.4g} (estimated from the residuals at the mode)"
+        origin = {"estimated": " (estimated from the residuals at the mode)", "given": " (given)"}
+        text += (
+            f", observation scale {problem['observation_scale']:.4g}{origin.get(problem['observation_scale_from'], '')}"
+        )
     mode = problem["mode"]
     return {
         "level": "info",
@@ -50,9 +53,15 @@ def _noise(noise: dict[str, Any], growth: float | None) -> Sentence:
     wide = growth is not None and growth > limit
     own = f" Averaged over the wider law of SGD at these settings it is {growth:.3g} times." if wide else ""
     if drift > limit:
-        return {"level": "warn", "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant.{own}"}
+        return {
+            "level": "warn",
+            "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant.{own}",
+        }
     if wide:
-        return {"level": "warn", "text": f"{text} (limit {limit:g}), constant there.{own} It may not be taken as constant for SGD."}
+        return {
+            "level": "warn",
+            "text": f"{text} (limit {limit:g}), constant there.{own} It may not be taken as constant for SGD.",
+        }
     return {"level": "good", "text": f"{text}: constant for practical purposes (limit {limit:g})."}
 
 
