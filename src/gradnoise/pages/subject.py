@@ -86,7 +86,7 @@ def subject_of(
         msg = f"problem must have at most {derivatives.DENSE} parameters for a report (dense matrices), got {width}. Select features first."
         raise ValueError(msg)
     scaled, _ = datasets.standardise(data, target=kind == "linear")
-    more = {"observation_scale": given, "offset": scaled.offset}
+    more: dict[str, Any] = {"observation_scale": given, "offset": scaled.offset}
     problem = MODELS[kind](
         scaled.X.astype(np.float32),
         scaled.y.astype(np.float32),
@@ -103,7 +103,7 @@ def subject_of(
 
 
 def _told(data: Dataset, scale: float, observation: float | None, origin: str | None) -> Iterator[str]:
-    """Notes on the model: prior, example weights, offset, observation scale."""
+    """Tell of the model: prior, example weights, offset, observation scale."""
     prior = f"every coefficient has prior N(0, {scale:g}²)" if math.isfinite(scale) else "all priors are flat"
     yield f"An intercept is part of the model; {prior}."
     if data.weights is not None:
