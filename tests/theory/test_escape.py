@@ -338,3 +338,24 @@ def test_diffusion_passage_of_brownian_motion():
     up = theory.diffusion_passage_time(lambda x: 1.5 + 0 * x, lambda x: 0.5 + 0 * x, start=0.0, target=2.0, low=0.0)
     assert_allclose(up, (math.exp(6) - 1) / 4.5 - 2 / 1.5, rtol=1e-6)
     assert_fails(assert_allclose, up, 2 / 1.5, rtol=0.1, defect="downhill")
+
+
+def test_times_beyond_float64_and_rates_beyond_the_edge_are_refused():
+    """Without the check these came out too small by orders, or negative."""
+    law = {"curvature": 1.0, "gradient_variance": 1.0, "learning_rate": 0.5, "batch_size": 1}
+    for z in (7.5, 9.0, 12.0):
+        with pytest.raises(ValueError, match="mean passage time must be below"):
+            theory.quadratic_exit_time(radius=z * (1 / 3) ** 0.5, **law)
+    with pytest.raises(ValueError, match="mean passage time must be below"):
+        theory.chain_passage_time(
+            lambda x: x**3 - x, lambda x: 0 * x + 0.1, learning_rate=0.1, start=-1.0, target=1.0, low=-3.0
+        )
+    with pytest.raises(ValueError, match="learning_rate is too small"):
+        theory.quadratic_exit_time(radius=2.0, **{**law, "learning_rate": 1e-6})
+    with pytest.raises(ValueError, match="stability edge 2,"):
+        theory.bowl_passage_time(curvature=1.0, learning_rate=3.0, batch_size=1, loss_ratio=10.0)
+    well = {"minimum_loss": 0.1, "saddle_loss": 0.2, "escape_curvature": 1.0, "saddle_curvature": 1.0, "batch_size": 1}
+    with pytest.raises(ValueError, match="stability edge 2,"):
+        theory.escape_rate(learning_rate=5.0, **well)
+    with pytest.raises(ValueError, match="exponent B"):
+        theory.escape_rate(learning_rate=0.5, transverse_curvatures=[3.0] * 9, **well)

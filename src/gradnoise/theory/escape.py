@@ -198,8 +198,15 @@ def escape_rate(
     others = _curvatures(transverse_curvatures)
     kind = _checks.one_of("exponent", exponent, ("trace", "printed"))
     shape = _checks.one_of("well", well, ("gaussian", "student"))
-    cold = _checks.integer("batch_size", batch_size) / (_checks.positive("learning_rate", learning_rate) * h)
+    rate, sharpest = _checks.positive("learning_rate", learning_rate), max([h, *others])
+    if rate * sharpest >= 2:
+        msg = f"learning_rate must be below the stability edge {2 / sharpest:.6g}, got {rate:g}."
+        raise ValueError(msg)
+    cold = _checks.integer("batch_size", batch_size) / (rate * h)
     count = 1 + (float(others.sum()) / h if kind == "trace" else len(others))
+    if cold + 1 <= count / 2:
+        msg = f"the exponent B/(ηh_e) + 1 − n/2 must be > 0, got {cold + 1 - count / 2:.4g}: so much noise leaves no stationary law in the well."
+        raise ValueError(msg)
     factor = (
         math.exp(math.log(cold) / 2 + math.lgamma(cold + 0.5) - math.lgamma(cold + 1)) if shape == "student" else 1.0
     )

@@ -12,6 +12,8 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.stationary import stationary_covariance
 
 Curve = Callable[[Array], ArrayLike]
+LONGEST = 1e11  # steps: the linear system is singular to about one over the time, so float64 has four digits left here
+MOST_NODES = 4000
 
 
 def diffusion_passage_time(
@@ -119,8 +121,7 @@ def chain_passage_time(
     # unknowns: τ at the nodes, and at `low`
     system = np.zeros((count + 1, count + 1))
     system[:, :count], system[:, count] = kernel[:-1], below[:-1]
-    times = np.linalg.solve(np.eye(count + 1) - system, np.ones(count + 1))
-    return float(1 + kernel[-1] @ times[:count] + below[-1] * times[count])
+    return _first_step(system, np.append(kernel[-1], below[-1]))
 
 
 def quadratic_exit_time(
@@ -156,12 +157,15 @@ def quadratic_exit_time(
     # raises beyond the edge of stability
     stationary_covariance([[h]], [[c]], learning_rate=rate, batch_size=batch_size)
     spread = rate * np.sqrt(c / batch_size)
-    nodes, weights = np.polynomial.legendre.leggauss(max(60, int(16 * b / spread) + 1))
+    count = max(60, int(16 * b / spread) + 1)
+    if count > MOST_NODES:
+        msg = f"learning_rate is too small for the exact chain: a step's noise is {spread / b:.2g} of the radius. Use diffusion_passage_time."
+        raise ValueError(msg)
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     nodes, weights = b * nodes, b * weights
     gap = (nodes[None, :] - (1 - rate * h) * np.append(nodes, 0.0)[:, None]) / spread
     kernel = np.exp(-(gap**2) / 2) / np.sqrt(2 * np.pi) / spread * weights
-    times = np.linalg.solve(np.eye(len(nodes)) - kernel[:-1], np.ones(len(nodes)))
-    return float(1 + kernel[-1] @ times)
+    return _first_step(kernel[:-1], kernel[-1])
 
 
 def bowl_passage_time(
@@ -191,7 +195,11 @@ def bowl_passage_time(
     4.076
     """
     h = _checks.positive("curvature", curvature)
-    heat = _checks.positive("learning_rate", learning_rate) * h / _checks.integer("batch_size", batch_size)
+    rate = _checks.positive("learning_rate", learning_rate)
+    if rate * h >= 2:
+        msg = f"learning_rate must be below the stability edge {2 / h:.6g}, got {rate:g}."
+        raise ValueError(msg)
+    heat = rate * h / _checks.integer("batch_size", batch_size)
     if (ratio := _checks.real("loss_ratio", loss_ratio)) <= 1:
         msg = f"loss_ratio must be > 1, got {ratio:g}."
         raise ValueError(msg)
@@ -203,6 +211,19 @@ def bowl_passage_time(
         return h * (s - (count - 1) * heat * (1 + s * s) / (2 * s))
 
     return diffusion_passage_time(slope, lambda s: heat * h * (1 + s * s) / 2, start=0.0, target=end, low=0.0)
+
+
+def _first_step(system: Array, row: Array) -> float:
+    """Solve τ = 1 + K τ at the nodes and take one step of `row` into them; refuse what float64 cannot resolve."""
+    times = np.linalg.solve(np.eye(len(system)) - system, np.ones(len(system)))
+    value = float(1 + row @ times)
+    if not 1 <= value <= LONGEST:
+        msg = (
+            f"the mean passage time must be below {LONGEST:.0e} steps to be resolved in float64, and here it is longer. "
+            "Its exponent is ln τ ≈ b²/(2Σ) for a quadratic region; `kramers_rate` has it for a smooth barrier."
+        )
+        raise ValueError(msg)
+    return value
 
 
 def _positive_curve(name: str, curve: Curve, points: Array) -> Array:
