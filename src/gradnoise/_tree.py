@@ -78,6 +78,12 @@ def flatten(tree: Pytree) -> AnyArray:
     return np.concatenate(leaves) if leaves else np.zeros(0)
 
 
+def flatten_rows(tree: Pytree) -> AnyArray:
+    """Return NumPy rows (chains, D) of a pytree whose leaves have a leading chain axis."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+
 def unflatten(vector: Any, like: Pytree) -> Pytree:
     """Cut a vector (..., D) into the shapes of `like`; leading axes are kept. Works on NumPy and traced arrays."""
     leaves, treedef = jax.tree.flatten(like)

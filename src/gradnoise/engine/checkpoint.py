@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from gradnoise import _tree
 from gradnoise._types import AnyArray
 from gradnoise.engine.job import Job, State, Stored
 
@@ -74,7 +75,7 @@ def save(path: Path, job: Job, state: State) -> None:
             k: [n, list(state.all_emitted(k).shape[1:]), str(state.all_emitted(k).dtype)] for k, n in counts.items()
         },
     }
-    kept = [{**carry, "params": _rows(carry["params"]), "state": ()} for carry in state.carries]
+    kept = [{**carry, "params": _tree.flatten_rows(carry["params"]), "state": ()} for carry in state.carries]
     parts = {"meta": json.dumps(meta).encode(), "job": job.payload, "recorded": pickle.dumps((job.bare(), kept))}
     arrays: dict[str, AnyArray] = {k: np.frombuffer(v, np.uint8) for k, v in parts.items()}
     for q, carry in enumerate(state.carries):
@@ -91,11 +92,6 @@ def save(path: Path, job: Job, state: State) -> None:
     for other in path.parent.iterdir():
         if (match := pattern.fullmatch(other.name)) and match[1] != token:
             other.unlink()
-
-
-def _rows(params: Any) -> AnyArray:
-    leaves = [np.asarray(a) for a in jax.tree.leaves(params)]
-    return np.concatenate([a.reshape(a.shape[0], -1) for a in leaves], axis=1)
 
 
 def read(path: Path) -> Saved:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from gradnoise import _checks
-from gradnoise._types import AnyArray, Array, Pytree
+from gradnoise import _checks, _tree
+from gradnoise._types import AnyArray, Array
 from gradnoise.engine import checkpoint as _checkpoint
 from gradnoise.engine.execution import execute
 from gradnoise.engine.job import Job, State
@@ -190,12 +189,8 @@ class Run:
     @property
     def state(self) -> AnyArray:
         """Last states (num_chains, D), diverged chains included."""
-        rows = [self._flat(carry["params"]) for carry in self._state.carries]
+        rows = [_tree.flatten_rows(carry["params"]) for carry in self._state.carries]
         return np.concatenate(rows)[: self.num_chains]
-
-    def _flat(self, params: Pytree) -> AnyArray:
-        leaves = [np.asarray(a) for a in jax.tree.leaves(params)]
-        return np.concatenate([a.reshape(a.shape[0], -1) for a in leaves], axis=1)
 
     def save(self, path: str | Path) -> Path:
         """Write the run to `path` (npz) and, beside it, one file a recorder that emits."""
