@@ -16,6 +16,7 @@ from gradnoise._types import AnyArray, Array, ArrayLike
 from gradnoise.results import Estimate
 from gradnoise.theory.least_squares import checked_rows
 from gradnoise.theory.regression import modal_basis
+from gradnoise.theory.tails import positive_root
 
 _ENUMERATED = 200_000  # batches counted one by one, at most
 _LARGEST = 64.0  # beyond, the tail is made by products too rare for any particle to meet
@@ -112,13 +113,7 @@ def _scalar_exponent(logs: Array, weights: Array) -> float:
     def growth(power: float) -> float:
         return float(logsumexp(power * logs + weights))
 
-    high = 1.0
-    while growth(high) < 0:
-        high *= 2
-    low = high / 2
-    while growth(low) >= 0:
-        low /= 2
-    return float(brentq(growth, low, high, xtol=1e-13, rtol=1e-13))
+    return positive_root(growth)
 
 
 def _growth(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
@@ -69,6 +70,17 @@ def tail_exponent(*, curvature: float, learning_rate: float, batch_size: int, nu
     return float(brentq(growth, low, high, xtol=1e-12, rtol=1e-13))
 
 
+def positive_root(growth: Callable[[float], float]) -> float:
+    """Return the κ > 0 at which ln E|m|^κ, convex and negative just above 0, comes back to 0."""
+    high = 1.0
+    while growth(high) < 0:
+        high *= 2
+    low = high / 2
+    while growth(low) >= 0:
+        low /= 2
+    return float(brentq(growth, low, high, xtol=1e-13, rtol=1e-13))
+
+
 def multiplier_tail_exponent(multipliers: ArrayLike, weights: ArrayLike | None = None) -> float:
     r"""Exponent of the tail of x ← m x + noise with random multipliers from a finite list, one dimension, exact.
 
@@ -107,13 +119,7 @@ def multiplier_tail_exponent(multipliers: ArrayLike, weights: ArrayLike | None =
         top = kappa * logs.max()
         return float(top + np.log(share @ np.exp(kappa * logs - top)))
 
-    high = 1.0
-    while growth(high) < 0:
-        high *= 2
-    low = high / 2
-    while growth(low) >= 0:
-        low /= 2
-    return float(brentq(growth, low, high, xtol=1e-13, rtol=1e-13))
+    return positive_root(growth)
 
 
 def tail_exponent_estimate(
