@@ -38,9 +38,9 @@ def test_every_epoch_is_a_permutation(n: int, size: int) -> None:
     assert (rows[1:] != rows[:-1]).any(1).all(), "two epochs in the same order"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n", [1025, 4898, 4909])
 def test_ten_thousand_epochs_are_permutations(n: int) -> None:
+    """4909 = 63·78 - 5: in about one epoch of a thousand a surplus point only ever leads to surplus points."""
     draw = jax.jit(lambda epochs: feistel(Stream.of(1), epochs, np.broadcast_to(np.arange(n), (len(epochs), n)), n))
     for block in range(100):
         rows = np.sort(np.asarray(draw(np.arange(100, dtype=np.int32) + 100 * block)), 1)

@@ -63,10 +63,12 @@ def feistel(stream: Stream, epochs: Any, positions: Any, n: int) -> Any:
     surplus = a * b - n
     if surplus:
         start = jnp.broadcast_to(jnp.arange(n, a * b, dtype=jnp.uint32), (epochs.shape[0], surplus))
-        inside = lax.while_loop(
-            lambda t: (t >= np.uint32(n)).any(),
-            lambda t: jnp.where(t >= np.uint32(n), _network(t, keys, a, b), t),
-            _network(start, keys, a, b),
+        # A surplus point reached from inside leaves within `surplus` moves; one on a cycle of surplus points never does,
+        # and nobody asks for it: hence the count.
+        _, inside = lax.while_loop(
+            lambda s: (s[0] < surplus) & (s[1] >= np.uint32(n)).any(),
+            lambda s: (s[0] + 1, jnp.where(s[1] >= np.uint32(n), _network(s[1], keys, a, b), s[1])),
+            (1, _network(start, keys, a, b)),
         )
         for w in range(surplus):
             out = jnp.where(out == np.uint32(n + w), inside[:, w : w + 1], out)
