@@ -2,12 +2,15 @@
 
 from gradnoise.infer.corrected import corrected_langevin
 from gradnoise.infer.gaussians import gaussian, laplace
+from gradnoise.infer.planned import Plan
+from gradnoise.infer.planners import plan
 from gradnoise.infer.posterior import Divergences, Posterior, Verdict
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
 
 __all__ = [
     "Divergences",
+    "Plan",
     "Posterior",
     "Verdict",
     "constant_sgd",
@@ -15,5 +18,6 @@ __all__ = [
     "gaussian",
     "laplace",
     "nuts",
+    "plan",
     "reference",
 ]

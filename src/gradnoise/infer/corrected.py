@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gradnoise import _checks, theory
+from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_run, place, sample
+from gradnoise.infer.sampler import check_run, place
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
 
@@ -53,6 +54,34 @@ def corrected_langevin(
     ValueError, TypeError
         On bad arguments, before anything runs.
     """
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    plan = plan_corrected_langevin(
+        problem,
+        batch_size=batch_size,
+        fraction=fraction,
+        at=at,
+        sampling=sampling,
+        mode=mode,
+        law=law,
+        num_law_draws=num_law_draws,
+        key=key,
+    )
+    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+
+
+def plan_corrected_langevin(
+    problem: Any,
+    *,
+    batch_size: int,
+    fraction: float = 0.5,
+    at: str = "posterior",
+    sampling: str = "with_replacement",
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    key: Any = 0,
+) -> Plan:
+    """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
         msg = (
@@ -61,15 +90,6 @@ def corrected_langevin(
         )
         raise ValueError(msg)
     share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
-    check_run(
-        at=at,
-        num_draws=num_draws,
-        num_chains=num_chains,
-        key=key,
-        thin=thin,
-        burn_in=burn_in,
-        num_law_draws=num_law_draws,
-    )
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     common: dict[str, Any] = {"batch_size": size, "num_examples": problem.num_examples, "sampling": sampling}
     tuned = theory.corrected_langevin_tuning(where.hessian, where.gradient_covariance, fraction=share, **common)
@@ -87,18 +107,12 @@ def corrected_langevin(
         preconditioner=tuned.preconditioner,
         injected_covariance=tuned.injected_covariance,
     )
-    return sample(
+    return from_chain(
         "corrected Langevin",
         problem,
         process,
         chain,
         where,
-        num_draws=num_draws,
-        num_chains=num_chains,
-        key=key,
-        thin=thin,
-        burn_in=burn_in,
-        progress=progress,
         drift_matters=False,
         settings={"batch_size": size, "fraction": share, "eta": tuned.eta, "eta_max": tuned.eta_max},
     )

@@ -82,6 +82,8 @@ class Posterior:
         What was used: learning rate, thinning, burn-in, steps, ...
     run
         The `Run` behind the draws, or None.
+    plan
+        The `Plan` that was run, or None: what was predicted of it beforehand.
     """
 
     method: str
@@ -93,6 +95,7 @@ class Posterior:
     verdict: Verdict
     settings: dict[str, Any] = field(repr=False, default_factory=dict)
     run: Any = field(repr=False, default=None)
+    plan: Any = field(repr=False, default=None)
     exact: bool = False  # the law itself is known: predicted mean and covariance are the truth about this approximation
 
     @functools.cached_property

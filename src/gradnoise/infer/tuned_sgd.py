@@ -8,8 +8,9 @@ import numpy as np
 
 from gradnoise import _checks, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place, sample
+from gradnoise.infer.sampler import Place, check_run, place
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
@@ -79,6 +80,42 @@ def constant_sgd(
     ValueError, TypeError
         On bad arguments, before anything runs; for a step beyond the stability edge, before anything is simulated.
     """
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    plan = plan_constant_sgd(
+        problem,
+        batch_size=batch_size,
+        preconditioner=preconditioner,
+        at=at,
+        target=target,
+        temperature=temperature,
+        momentum=momentum,
+        time=time,
+        sampling=sampling,
+        mode=mode,
+        law=law,
+        num_law_draws=num_law_draws,
+        key=key,
+    )
+    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+
+
+def plan_constant_sgd(
+    problem: Any,
+    *,
+    batch_size: int,
+    preconditioner: str | ArrayLike = "full",
+    at: str = "posterior",
+    target: str | ArrayLike = "posterior",
+    temperature: float = 1.0,
+    momentum: float = 0.0,
+    time: str = "discrete",
+    sampling: str = "with_replacement",
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    key: Any = 0,
+) -> Plan:
+    """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
         msg = (
@@ -89,15 +126,6 @@ def constant_sgd(
         raise ValueError(msg)
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
-    check_run(
-        at=at,
-        num_draws=num_draws,
-        num_chains=num_chains,
-        key=key,
-        thin=thin,
-        burn_in=burn_in,
-        num_law_draws=num_law_draws,
-    )
     wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     goal = _target(where, aim, heat, problem.num_examples)
@@ -110,22 +138,15 @@ def constant_sgd(
     step = _preconditioner(where, wish, goal, time, common)
     chain = _chain(where, step, wish, time, common)
     made = rule(preconditioned_sgd, learning_rate=1.0, preconditioner=step, **({"momentum": mu} if mu else {}))
-    process = compose(minibatch(size, sampling), made)
     kind = wish if isinstance(wish, str) else "matrix"
-    return sample(
+    return from_chain(
         f"constant SGD ({kind} preconditioner)",
         problem,
-        process,
+        compose(minibatch(size, sampling), made),
         chain,
         where,
-        num_draws=num_draws,
-        num_chains=num_chains,
-        key=key,
-        thin=thin,
-        burn_in=burn_in,
-        progress=progress,
         drift_matters=True,
-        target=where.law.covariance if goal is None else goal,
+        target=goal,
         settings={
             "batch_size": size,
             "preconditioner": kind,

@@ -15,8 +15,8 @@ from gradnoise import infer, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence
 from gradnoise.infer import Posterior
+from gradnoise.infer.planned import Length, plan_length
 from gradnoise.infer.posterior import DRIFT_LIMIT
-from gradnoise.infer.sampler import Length, plan_length
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
@@ -192,7 +192,8 @@ def _simulated(
     scene: Scene, name: str, kind: str, predicted: tuple[Array, Array], chain: LinearChain,
     make: Callable[[int, int, Length], Posterior], *, recommended: bool = False,
 ) -> Method:  # fmt: skip
-    planned, fewest = plan_length(chain, num_draws=1), max(FEWEST, 5 * len(predicted[0]))
+    iact = max(chain.worst_iact(), chain.worst_iact(quadratic=True))
+    planned, fewest = plan_length(iact, chain.relaxation_time, num_draws=1), max(FEWEST, 5 * len(predicted[0]))
     steps = scene.budget.steps(kind, scene.problem, scene.batch_size)
     chains, draws = _affordable(steps, scene.num_chains, planned, fewest)
     if not draws:

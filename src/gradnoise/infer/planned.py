@@ -1,0 +1,279 @@
+"""Plan: a sampler tuned and predicted, but not run: its bias, its memory and its cost are known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradnoise import _checks, theory
+from gradnoise._types import Array
+from gradnoise.engine import record, simulate
+from gradnoise.infer.posterior import KL_PER_DIMENSION, Posterior, judge
+from gradnoise.infer.sampler import Place
+from gradnoise.stream import seed_of
+from gradnoise.theory import LinearChain
+
+BURN_IN = 5  # relaxation times
+
+
+class Length(NamedTuple):
+    """How long to run.
+
+    Attributes
+    ----------
+    thin, burn_in, num_steps
+        Steps between draws, before the first, and in all, of each chain.
+    iact
+        Worst integrated autocorrelation time, linear and quadratic, steps.
+    """
+
+    thin: int
+    burn_in: int
+    num_steps: int
+    iact: float
+
+
+def plan_length(
+    iact: float,
+    relaxation_time: float,
+    *,
+    num_draws: int,
+    thin: int | None = None,
+    burn_in: int | None = None,
+    window: int = 1,
+) -> Length:
+    """Thin by the worst autocorrelation time, forget the start for five relaxation times; windows are kept whole."""
+    draws = _checks.integer("num_draws", num_draws)
+    step = max(1, math.ceil(iact - 1e-9)) if thin is None else _checks.integer("thin", thin)
+    forget = math.ceil(BURN_IN * relaxation_time / window) * window
+    forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
+    step = window if window > 1 else step
+    return Length(step, forget, forget + draws * step, iact)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a sampler will do: made by `infer.plan`, run by `run`.
+
+    Attributes
+    ----------
+    method
+        Name for people.
+    problem, process
+        What will be simulated.
+    where
+        Centre, curvature and noise that it was tuned with (`sampler.Place`).
+    predicted_mean, predicted_covariance
+        Law of the draws, (D,) and (D, D), predicted exactly in discrete time for a quadratic loss.
+    target
+        Covariance (D, D) that the draws should have.
+    start
+        Covariance (D, D) of the iterates at the first step; that of the draws, but for averages of windows.
+    iact
+        Worst integrated autocorrelation time over all directions, linear and quadratic, in steps.
+    relaxation_time
+        Steps in which the slowest direction forgets a factor e.
+    window
+        A draw is the mean of so many iterates (iterate averaging); 1: it is an iterate.
+    chain
+        The linear chain behind the prediction; None where there is none (shuffled epochs, decreasing steps).
+    drift_matters
+        Whether the law leans on a noise covariance that is the same everywhere.
+    settings
+        Step sizes and the like, by name.
+    warnings
+        What is known to be wrong with it, in plain sentences with the numbers.
+    """
+
+    method: str
+    problem: Any = field(repr=False)
+    process: Any = field(repr=False)
+    where: Place = field(repr=False)
+    predicted_mean: Array = field(repr=False)
+    predicted_covariance: Array = field(repr=False)
+    target: Array = field(repr=False)
+    start: Array = field(repr=False)
+    iact: float
+    relaxation_time: float
+    drift_matters: bool
+    window: int = 1
+    chain: LinearChain | None = field(default=None, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def variance_errors(self) -> Array:
+        """Relative errors of the variance over all directions, ascending (D,): `theory.variance_errors`."""
+        return theory.variance_errors(self.predicted_covariance, self.target)
+
+    @property
+    def worst_variance_error(self) -> float:
+        """The larger of the two ends of `variance_errors`, in size."""
+        return float(np.abs(self.variance_errors).max())
+
+    @property
+    def direction_errors(self) -> Array:
+        """Relative error of the variance along each eigenvector of the target (D,), the widest direction first."""
+        values, vectors = np.linalg.eigh(self.target)
+        along = np.einsum("di,de,ei->i", vectors, self.predicted_covariance, vectors, optimize=True)
+        return np.asarray((along / values - 1)[::-1])
+
+    @property
+    def kl_to_target(self) -> float:
+        """KL(sampler ‖ target), nats: the direction that tuning minimises."""
+        return theory.gaussian_kl(self.predicted_covariance, self.target, self.predicted_mean, self.where.law.mean)
+
+    @property
+    def kl_from_target(self) -> float:
+        """KL(target ‖ sampler), nats: the direction in which papers report it."""
+        return theory.gaussian_kl(self.target, self.predicted_covariance, self.where.law.mean, self.predicted_mean)
+
+    def effective_draws(self, num_steps: int, num_chains: int = 1) -> float:
+        """Independent draws that so many steps after burn-in are worth in the worst direction, for means and for variances."""
+        steps, chains = _checks.integer("num_steps", num_steps), _checks.integer("num_chains", num_chains)
+        return chains * steps / max(self.iact, 1.0)
+
+    def length(self, num_draws: int, thin: int | None = None, burn_in: int | None = None) -> Length:
+        """Return the steps that `num_draws` draws a chain take: thinned by the worst autocorrelation time unless told otherwise."""
+        if self.window > 1 and thin is not None and thin != self.window:
+            msg = f"thin must be None or the window {self.window}: every window is one draw, got {thin}."
+            raise ValueError(msg)
+        return plan_length(
+            self.iact, self.relaxation_time, num_draws=num_draws, thin=thin, burn_in=burn_in, window=self.window
+        )
+
+    def run(
+        self,
+        *,
+        num_draws: int = 1000,
+        num_chains: int = 4,
+        key: Any = 0,
+        thin: int | None = None,
+        burn_in: int | None = None,
+        progress: Any = True,
+    ) -> Posterior:
+        """Run from the predicted law and judge the outcome.
+
+        Parameters
+        ----------
+        num_draws, num_chains, key
+            Draws a chain, chains, seed.
+        thin, burn_in
+            Steps between draws and before the first; None: as predicted.
+        progress
+            As in `simulate`; True also prints the planned steps.
+        """
+        seed_of(key)
+        length = self.length(num_draws, thin, burn_in)
+        chains = _checks.integer("num_chains", num_chains)
+        _announce(self.method, length, chains, progress)
+        keep = record.averages(self.window) if self.window > 1 else record.draws(length.thin)
+        run = simulate(
+            self.problem,
+            self.process,
+            num_steps=length.num_steps,
+            num_chains=chains,
+            key=key,
+            init=(self.problem.unflatten(self.where.mean), self.start),
+            burn_in=length.burn_in,
+            record=[keep, record.moments()],
+            progress=progress,
+            on_divergence="keep",
+        )
+        return self._posterior(run, length, chains)
+
+    def _posterior(self, run: Any, length: Length, num_chains: int) -> Posterior:
+        draws = run.averages if self.window > 1 else run.draws
+        simulated = (run.mean, run.covariance)
+        if self.window > 1:
+            flat = np.asarray(draws, np.float64).reshape(-1, draws.shape[-1])
+            simulated = (flat.mean(0), np.atleast_2d(np.cov(flat.T)))
+        effective = self.effective_draws(length.num_steps - length.burn_in, max(len(run.chains), 1))
+        verdict = judge(
+            dim=len(self.predicted_mean),
+            noise_drift=self.where.law.noise_drift,
+            drift_matters=self.drift_matters,
+            simulated=simulated,
+            predicted=(self.predicted_mean, self.predicted_covariance),
+            target=(self.where.law.mean, self.target),
+            effective_draws=effective,
+            diverged=len(run.diverged),
+        )
+        used = {**length._asdict(), "at": self.where.at, "num_chains": num_chains, **self.settings}
+        return Posterior(
+            self.method,
+            draws,
+            self.problem.parameter_names,
+            self.predicted_mean,
+            self.predicted_covariance,
+            effective,
+            verdict,
+            used,
+            run,
+            plan=self,
+        )
+
+    def __str__(self) -> str:
+        low, high = self.variance_errors[[0, -1]]
+        said = f"variances {1 + low:.3g} to {1 + high:.3g} times the target's"
+        exact = self.kl_to_target <= KL_PER_DIMENSION * len(self.target)
+        told = f"{self.method}: predicted {'right' if exact else 'biased'}, {said} (KL {self.kl_to_target:.3g})"
+        cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"
+        return " ".join([f"{told}; {cost}.", *self.warnings])
+
+
+def from_chain(
+    method: str,
+    problem: Any,
+    process: Any,
+    chain: LinearChain,
+    where: Place,
+    *,
+    target: Array | None = None,
+    drift_matters: bool,
+    settings: dict[str, Any] | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    """Plan a sampler whose iterates follow a linear chain: everything is read off it."""
+    return Plan(
+        method=method,
+        problem=problem,
+        process=process,
+        where=where,
+        predicted_mean=where.mean,
+        predicted_covariance=chain.covariance,
+        target=where.law.covariance if target is None else target,
+        start=chain.covariance,
+        iact=max(chain.worst_iact(), chain.worst_iact(quadratic=True)),
+        relaxation_time=chain.relaxation_time,
+        drift_matters=drift_matters,
+        chain=chain,
+        settings=settings or {},
+        warnings=warnings,
+    )
+
+
+def averaged(plan: Plan, window: int) -> Plan:
+    """Plan of the means of `window` consecutive iterates of a plan with a chain."""
+    assert plan.chain is not None
+    covariance = plan.chain.average(window)
+    # the long-run covariance of window means is that of the iterates, counted in windows
+    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
+    memory = np.linalg.eigvalsh(whiten.T @ plan.chain.long_run_covariance @ whiten)[-1]
+    return dataclasses.replace(
+        plan, predicted_covariance=covariance, window=window, iact=max(float(memory), float(window))
+    )
+
+
+def _announce(method: str, length: Length, num_chains: int, progress: Any) -> None:
+    """Print the planned steps, where a progress bar would be shown."""
+    if progress is True:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(
+            f"{method}: {num_chains} chains of {length.num_steps:,} steps (burn-in {length.burn_in:,}, one draw every {length.thin:,})"
+        )

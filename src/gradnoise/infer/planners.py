@@ -1,0 +1,41 @@
+"""`plan`: any sampler by name, tuned and predicted but not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradnoise import _checks
+from gradnoise.infer.corrected import plan_corrected_langevin
+from gradnoise.infer.planned import Plan
+from gradnoise.infer.tuned_sgd import plan_constant_sgd
+
+PLANNERS: dict[str, Callable[..., Plan]] = {
+    "constant_sgd": plan_constant_sgd,
+    "corrected_langevin": plan_corrected_langevin,
+}
+
+
+def plan(method: str, problem: Any, **settings: Any) -> Plan:
+    """Tune a sampler and predict its law, its bias and its cost; nothing is run.
+
+    Parameters
+    ----------
+    method
+        Name of a sampler of `gradnoise.infer`, such as "constant_sgd".
+    problem
+        A `Problem` with a mode.
+    **settings
+        As for the function of that name, without `num_draws`, `num_chains`, `thin`, `burn_in`, `progress`.
+
+    Returns
+    -------
+    Plan
+        Read `.variance_errors`, `.kl_to_target`, `.iact`, `.effective_draws(num_steps)`; then `.run(num_draws=...)`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On bad arguments, and where the method has no stationary law with these settings.
+    """
+    return PLANNERS[_checks.one_of("method", method, tuple(PLANNERS))](problem, **settings)
