@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
+
+sys.path.insert(0, str(Path(__file__).parent))  # `calls` and `audit`, whatever pytest's import mode
 
 H = np.array([[2, 0.3], [0.3, 0.5]])
 CHAINS = 4096
