@@ -8,6 +8,7 @@ whose numbers are traced: another prior scale, or other data of the same shape, 
 from gradnoise.models.network import mlp
 from gradnoise.models.regression import linear_regression, logistic_regression, poisson_regression, softmax_regression
 from gradnoise.models.residuals import residual_scale
+from gradnoise.models.robust import robust_linear_regression
 
 __all__ = [
     "linear_regression",
@@ -15,5 +16,6 @@ __all__ = [
     "mlp",
     "poisson_regression",
     "residual_scale",
+    "robust_linear_regression",
     "softmax_regression",
 ]

@@ -65,6 +65,14 @@ def linear_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
     return _weighted(example, _normal(example["targets"], _score(example["inputs"], params), hyperparams))
 
 
+def robust_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
+    """Return w [(f^β - 1)/β - ∫f^{1+β}dy/(1+β) + 1], f the density of N(x·θ, s²): minus the β-divergence's loss."""
+    beta, scale = hyperparams["beta"], hyperparams["observation_scale"]
+    log_density = _normal(example["targets"], _score(example["inputs"], params), hyperparams)
+    log_integral = -beta * (jnp.log(scale) + 0.5 * _LOG_2PI) - 0.5 * jnp.log1p(beta)
+    return _weighted(example, jnp.expm1(beta * log_density) / beta - jnp.exp(log_integral) / (1 + beta) + 1)
+
+
 def logistic_log_likelihood(params: Any, example: Any, hyperparams: Any) -> Any:
     """Return w [y z - log(1 + eᶻ)], z = x·θ."""
     del hyperparams
