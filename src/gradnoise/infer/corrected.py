@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gradnoise import _checks, theory
+from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_run, place
+from gradnoise.infer.sampler import Place, check_run, place
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
 
@@ -27,6 +28,7 @@ def corrected_langevin(
     mode: Any = None,
     law: Any = None,
     num_law_draws: int | None = None,
+    adapt: bool = False,
     progress: Any = True,
 ) -> Posterior:
     """Sample θ ← θ - Pĝ + ξ with P = ηA⁻¹ and Cov ξ = (1 - (1-η)²)(NA)⁻¹ - P(C/B)P: exact at a finite step on a quadratic.
@@ -42,7 +44,7 @@ def corrected_langevin(
         B, and "with_replacement" or "without_replacement".
     fraction
         Share of the largest admissible η, in (0, 1). Smaller is slower and depends less on the noise being constant.
-    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress
+    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, adapt, progress
         As in `constant_sgd`.
 
     Returns
@@ -64,6 +66,7 @@ def corrected_langevin(
         mode=mode,
         law=law,
         num_law_draws=num_law_draws,
+        adapt=adapt,
         key=key,
     )
     return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
@@ -79,6 +82,7 @@ def plan_corrected_langevin(
     mode: Any = None,
     law: Any = None,
     num_law_draws: int | None = None,
+    adapt: bool = False,
     key: Any = 0,
 ) -> Plan:
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
@@ -90,7 +94,16 @@ def plan_corrected_langevin(
         )
         raise ValueError(msg)
     share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
+    _checks.flag("adapt", adapt)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+
+    def tuned(where: Place) -> Plan:
+        return _tuned(problem, where, share, size, sampling)
+
+    return adapted(tuned, where, key=key) if adapt else tuned(where)
+
+
+def _tuned(problem: Any, where: Place, share: float, size: int, sampling: str) -> Plan:
     common: dict[str, Any] = {"batch_size": size, "num_examples": problem.num_examples, "sampling": sampling}
     tuned = theory.corrected_langevin_tuning(where.hessian, where.gradient_covariance, fraction=share, **common)
     chain = theory.linear_chain(

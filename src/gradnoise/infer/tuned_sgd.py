@@ -8,6 +8,7 @@ import numpy as np
 
 from gradnoise import _checks, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
@@ -37,6 +38,7 @@ def constant_sgd(
     mode: Any = None,
     law: Any = None,
     num_law_draws: int | None = None,
+    adapt: bool = False,
     progress: Any = True,
 ) -> Posterior:
     """Sample with SGD alone, its step tuned so that the stationary law is closest to the posterior.
@@ -67,6 +69,9 @@ def constant_sgd(
         From `find_mode` and `measure.gaussian_law`, where they are known already.
     num_law_draws
         Draws that the variational law is found with; None: by the rule of `measure.gaussian_law`.
+    adapt
+        Whether H and C are re-estimated over the sampler's own iterates while it burns in, at absolute step marks, and the
+        step tuned anew (see `adaptation.adapted`): for models whose noise drifts.
     progress
         As in `simulate`; True also prints the planned steps.
 
@@ -94,6 +99,7 @@ def constant_sgd(
         mode=mode,
         law=law,
         num_law_draws=num_law_draws,
+        adapt=adapt,
         key=key,
     )
     return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
@@ -113,6 +119,7 @@ def plan_constant_sgd(
     mode: Any = None,
     law: Any = None,
     num_law_draws: int | None = None,
+    adapt: bool = False,
     key: Any = 0,
 ) -> Plan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
@@ -127,7 +134,26 @@ def plan_constant_sgd(
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
     wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
+    _checks.flag("adapt", adapt)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+
+    def tuned(where: Place) -> Plan:
+        return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
+
+    return adapted(tuned, where, key=key) if adapt else tuned(where)
+
+
+def _tuned(
+    problem: Any,
+    where: Place,
+    wish: str | Array,
+    aim: str | Array,
+    heat: float,
+    time: str,
+    size: int,
+    mu: float,
+    sampling: str,
+) -> Plan:
     goal = _target(where, aim, heat, problem.num_examples)
     common: dict[str, Any] = {
         "batch_size": size,
