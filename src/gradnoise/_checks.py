@@ -33,6 +33,9 @@ def real(name: str, value: Any) -> float:
     ):
         msg = f"{name} must be a finite number, got {shown(value)}."
         raise TypeError(msg)
+    if np.iscomplexobj(value):
+        msg = f"{name} must be a real number, got {shown(value)}."
+        raise TypeError(msg)
     number = float(value)
     if not math.isfinite(number):
         msg = f"{name} must be a finite number, got {shown(value)}."
@@ -85,6 +88,22 @@ def integer(name: str, value: Any, *, low: int = 1, high: int | None = None) -> 
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False; a word like "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, got {shown(value)}."
+        raise TypeError(msg)
+    return bool(value)
+
+
+def function(name: str, value: Any) -> Any:
+    """Return `value` if it can be called."""
+    if not callable(value):
+        msg = f"{name} must be a function, got {shown(value)}."
+        raise TypeError(msg)
+    return value
+
+
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the allowed words."""
     allowed = tuple(allowed)
@@ -105,6 +124,11 @@ def batch_size(value: Any, num_examples: int | None = None, sampling: str = "wit
             msg = f"batch_size must be <= num_examples = {num_examples} when sampling={sampling!r}, got {size}."
             raise ValueError(msg)
     return size
+
+
+def array(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a finite float64 array of any shape."""
+    return _finite(name, value)
 
 
 def vector(name: str, value: ArrayLike, size: int | None = None) -> Array:
@@ -149,6 +173,9 @@ def symmetric(name: str, value: ArrayLike, size: int | None = None, *, definite:
 
 
 def _finite(name: str, value: ArrayLike) -> Array:
+    if np.iscomplexobj(value):  # NumPy would drop the imaginary part with a mere warning
+        msg = f"{name} must be real, got complex numbers: {shown(value)}."
+        raise TypeError(msg)
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -13,7 +13,6 @@ from gradnoise.theory.modes import modes_of, rate_edge
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.stationary import mode_covariance
 
-_ITERATIONS = 100
 _SETTLED = 1e-9  # relative, in v
 
 
@@ -67,7 +66,8 @@ def adam_law(
 
     Assumptions: quadratic loss, constant noise, bias correction over, β₂ → 1 (error O(1−β₂): below 1 % for β₂ ≥ 0.9 in the
     cases simulated). H and C need not commute; β₂ does not enter.
-    Limit: S_ii ≫ (HΣH)_ii gives the noise-dominated form v = S_ii. Where η is so large that the solver does not settle, it raises.
+    Limit: S_ii ≫ (HΣH)_ii gives the noise-dominated form v = S_ii. As η grows, v grows with it and the stiffest direction of PH comes ever
+    nearer to the stability edge; where float64 cannot resolve what is left the call raises and names the largest η.
 
     Reference: derived here. The closed form of Liu, Ziyin, Ueda (2021) with J = HΣH and no noise floor does not describe Adam.
 
@@ -78,7 +78,8 @@ def adam_law(
     """
     decay = _checks.within("b1", b1, 0.0, 1.0, closed="left")
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    return _self_consistent(hessian, noise, _checks.positive("learning_rate", learning_rate) * (1 - decay), decay, eps)
+    rate = _checks.positive("learning_rate", learning_rate) * (1 - decay)
+    return _self_consistent(hessian, noise, rate, decay, eps, 1 - decay)
 
 
 def rmsprop_law(
@@ -121,22 +122,56 @@ def rmsprop_law(
     """
     mu = _checks.momentum(momentum)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    return _self_consistent(hessian, noise, _checks.positive("learning_rate", learning_rate), mu, eps)
+    return _self_consistent(hessian, noise, _checks.positive("learning_rate", learning_rate), mu, eps, 1.0)
 
 
-def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, eps: float) -> AdaptiveLaw:
-    """Solve ln v = ln diag(HΣ(v)H + S): damped steps from the noise floor into the basin, then Powell's hybrid method."""
+def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, eps: float, scale: float) -> AdaptiveLaw:
+    """Law at `rate`, or an error that names the largest `learning_rate` = rate/scale with one."""
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
     floor = np.diag(noise)
     if floor.min() <= 0:
         msg = f"gradient_covariance must have a positive diagonal for an adaptive rule, but entry {int(floor.argmin())} is {floor.min():.3g}. Leave that parameter out."
         raise ValueError(msg)
     eps = _checks.within("eps", eps, 0.0, np.inf, closed="left")
+    reached, found = _followed(hessian, noise, rate, mu, eps)
+    if reached == rate and found is not None:
+        return found
+    share = 0.0 if found is None else float(modes_of(hessian, np.diag(found.preconditioner)).rates[-1])
+    room = 1 - share / rate_edge(momentum=mu)
+    msg = (
+        f"learning_rate must be at most about {reached / scale:.3g} here, got {rate / scale:.6g}: there the stiffest direction of the "
+        f"self-consistent law is within {room:.1g} of the stability edge, and float64 cannot follow it farther."
+    )
+    raise ValueError(msg)
+
+
+def _followed(hessian: Array, noise: Array, rate: float, mu: float, eps: float) -> tuple[float, AdaptiveLaw | None]:
+    """Follow the law from a small rate up to `rate`; return the last rate at which it settled, and the law there."""
+    floor = np.diag(noise)
+    stiffest = float(modes_of(hessian, np.diag(1 / (np.sqrt(floor) + eps))).rates[-1])
+    reached = min(rate, 0.25 * rate_edge(momentum=mu) / stiffest)
+    found = _settled(hessian, noise, reached, mu, eps, np.log(floor))
+    growth = 2.0
+    while found is not None and reached < rate and growth > 1.001:
+        ahead = min(rate, reached * growth)
+        # v ∝ η² where the rule makes its own noise: P stays, so the guess is stable
+        guess = np.log(found.second_moment) + 2 * np.log(ahead / reached)
+        further = _settled(hessian, noise, ahead, mu, eps, guess)
+        if further is None:
+            growth **= 0.5
+        else:
+            reached, found = ahead, further
+    return reached, found
+
+
+def _settled(hessian: Array, noise: Array, rate: float, mu: float, eps: float, log_v: Array) -> AdaptiveLaw | None:
+    """Solve ln v = ln diag(HΣ(v)H + S) by Powell's hybrid method, from a guess within the stable region."""
+    floor, edge = np.diag(noise), rate_edge(momentum=mu)
 
     def law(log_v: Array) -> AdaptiveLaw | None:
         step = rate / (np.exp(log_v / 2) + eps)
         found = modes_of(hessian, np.diag(step))
-        if found.rates[-1] >= rate_edge(momentum=mu):
+        if found.rates[-1] >= edge:
             return None
         sigma = found.covariance(mode_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
         return AdaptiveLaw(sigma, np.exp(log_v), step)
@@ -147,12 +182,5 @@ def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, e
             return np.full(len(floor), 10.0)
         return np.asarray(np.log(np.diag(hessian @ found.covariance @ hessian) + floor) - log_v)
 
-    log_v = np.log(floor)
-    for _ in range(_ITERATIONS):
-        log_v = log_v + 0.1 * np.clip(mismatch(log_v), -1.0, 1.0)
     log_v = root(mismatch, log_v, tol=1e-14).x
-    settled, gap = law(log_v), float(np.abs(mismatch(log_v)).max())
-    if settled is None or gap > _SETTLED:
-        msg = f"learning_rate must be small enough for the self-consistent law to settle, but its mismatch is still {gap:.3g}."
-        raise ValueError(msg)
-    return settled
+    return law(log_v) if float(np.abs(mismatch(log_v)).max()) <= _SETTLED else None

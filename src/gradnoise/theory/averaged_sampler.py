@@ -46,7 +46,8 @@ def averaging_errors(
 ) -> Array:
     r"""Relative error of the variances that iterate averaging over one pass gives, per eigendirection of H.
 
-    Equation: f_i (1 + (η/2B)(Tr H + λ_i)) − 1, f_i of `averaging_factors` at T = N/B (floor).
+    Equation: f_i (N/BT)(1 + (η/2B)(Tr H + λ_i)) − 1, f_i of `averaging_factors` at T = ⌊N/B⌋: a window that leaves a remainder out
+    averages BT < N examples.
 
     =============  ======  ======  ===================================
     argument       symbol  shape   scale
@@ -54,7 +55,7 @@ def averaging_errors(
     hessian        H       (D, D)  curvature of the mean loss
     learning_rate  η       ()      parameter²/loss
     num_examples   N       ()      examples
-    batch_size     B       ()      examples a step
+    batch_size     B       ()      examples a step, at most N
     returns        –       (D,)    dimensionless, ascending eigenvalues of H
     =============  ======  ======  ===================================
 
@@ -68,9 +69,9 @@ def averaging_errors(
     array([-0.0884, -0.0355])
     """
     rates = _rates(hessian, learning_rate)
-    examples, batch = _checks.integer("num_examples", num_examples), _checks.integer("batch_size", batch_size)
-    factors = _factors(rates, max(examples // batch, 1), _checks.one_of("time", time, ("discrete", "continuous")))
-    return np.asarray(factors * (1 + (rates.sum() + rates) / (2 * batch)) - 1)
+    batch, window, missed = _one_pass(num_examples, batch_size)
+    factors = _factors(rates, window, _checks.one_of("time", time, ("discrete", "continuous")))
+    return np.asarray(factors * missed * (1 + (rates.sum() + rates) / (2 * batch)) - 1)
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,15 @@ def averaging_range(
 ) -> AveragingRange:
     r"""Admissible learning rates of iterate averaging as a posterior sampler.
 
-    Equation: low solves 1 − f(η) = δ in the softest direction, f of `averaging_factors` at T = N/B (≈ B/(δ N λ_min));
-    high = min(2Bδ/(Tr H + λ_max), 2/λ_max).
+    Equation: low solves 1 − ρf(η) = δ in the softest direction, f of `averaging_factors` at T = ⌊N/B⌋, ρ = N/(BT) (≈ B/(δ N λ_min));
+    high = min(2B((1+δ)/ρ − 1)/(Tr H + λ_max), 2/λ_max), not below 0.
 
     ============  ======  ======  ===================================
     argument      symbol  shape   scale
     ============  ======  ======  ===================================
     hessian       H       (D, D)  curvature of the mean loss
     num_examples  N       ()      examples
-    batch_size    B       ()      examples a step
+    batch_size    B       ()      examples a step, at most N
     tolerance     δ       ()      relative error of a variance, in (0, 1)
     returns       –       –       `AveragingRange`, parameter²/loss
     ============  ======  ======  ===================================
@@ -120,14 +121,14 @@ def averaging_range(
     (0.0199, 0.4, True)
     """
     hessian = _checks.symmetric("hessian", hessian, definite="positive")
-    examples, batch = _checks.integer("num_examples", num_examples), _checks.integer("batch_size", batch_size)
+    batch, window, missed = _one_pass(num_examples, batch_size)
     delta = _checks.within("tolerance", tolerance, 0.0, 1.0, closed="neither")
     values = np.linalg.eigvalsh(hessian)
-    window, edge = max(examples // batch, 1), rate_edge() / float(values[-1])
-    high = min(2 * batch * delta / float(values.sum() + values[-1]), edge)
+    spare = max((1 + delta) / missed - 1, 0.0)
+    high = min(2 * batch * spare / float(values.sum() + values[-1]), rate_edge() / float(values[-1]))
 
     def missing(log_rate: float) -> float:
-        return delta - 1 + float(_factors(np.array([math.exp(log_rate) * values[0]]), window, "discrete")[0])
+        return delta - 1 + missed * float(_factors(np.array([math.exp(log_rate) * values[0]]), window, "discrete")[0])
 
     top = math.log(1 / float(values[0]))  # at ηλ = 1 the factor is 1: the iterates are independent
     low = math.exp(brentq(missing, top - 30, top, xtol=1e-13))
@@ -162,6 +163,14 @@ def averaging_correlation(hessian: ArrayLike, *, learning_rate: float, window: i
     gone = _gone(rates, window)
     spread = window * (1 + kept) / rates - 2 * kept * gone / rates**2
     return np.asarray(kept * gone**2 / rates**2 / spread)
+
+
+def _one_pass(num_examples: int, batch_size: int) -> tuple[int, int, float]:
+    """Return B, the window T = ⌊N/B⌋, and N/(BT) ≥ 1: how much wider an average of BT examples is than one of all N."""
+    examples = _checks.integer("num_examples", num_examples)
+    batch = _checks.integer("batch_size", batch_size, high=examples)
+    window = examples // batch
+    return batch, window, examples / (batch * window)
 
 
 def _rates(hessian: ArrayLike, learning_rate: float) -> Array:

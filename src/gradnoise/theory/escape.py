@@ -1,8 +1,12 @@
-"""Escape over a barrier: Kramers with inertia and anisotropic noise, and the logarithmic barrier of loss-proportional noise."""
+"""Escape over a barrier: Kramers with inertia and anisotropic noise, and the logarithmic barrier of loss-proportional noise.
+
+Rates and times beyond float64 are 0 and infinity, without a warning; their logarithms (a field, or `log=True`) keep all digits.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +16,8 @@ from scipy.integrate import quad, solve_ivp
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 
+_LARGEST_LOG = math.log(sys.float_info.max)
+
 
 @dataclass(frozen=True)
 class KramersRate:
@@ -20,17 +26,23 @@ class KramersRate:
     Attributes
     ----------
     rate
-        Per unit time, one step being η/(1−μ) of it.
+        Per unit time, one step being η/(1−μ) of it; 0 where that is below float64.
+    log_rate
+        Its natural logarithm, always finite.
     inertia
         Factor ≤ 1 by which momentum slows the passage of the saddle.
     validity
         η λ_max(H*), or None without a learning rate: below 1 the discrete step changes the rate by percents, above by orders
         of magnitude (iterates then jump across the minimum).
+    barrier_ratio
+        ΔL/(T g_e): the formula is its limit at infinity, off by a relative error of about its inverse; below 1 there is no barrier.
     """
 
     rate: float
+    log_rate: float
     inertia: float
     validity: float | None
+    barrier_ratio: float
 
 
 def kramers_rate(
@@ -74,6 +86,9 @@ def kramers_rate(
     >>> heavy = kramers_rate([[2.0]], [[-1.0]], barrier=0.25, temperature=0.05, learning_rate=0.02, momentum=0.9)
     >>> round(1 / heavy.inertia, 3), round(heavy.validity, 2)
     (1.932, 0.04)
+    >>> cold = kramers_rate([[2.0]], [[-1.0]], barrier=0.25, temperature=1e-4)
+    >>> cold.rate, round(cold.log_rate, 3), round(cold.barrier_ratio)
+    (0.0, -2501.491, 2500)
     """
     low = _checks.symmetric("hessian_minimum", hessian_minimum, definite="positive")
     top = _checks.symmetric("hessian_saddle", hessian_saddle, len(low))
@@ -92,10 +107,11 @@ def kramers_rate(
             raise ValueError(msg)
         mass = _checks.positive("learning_rate", learning_rate) * mu / (1 - mu) ** 2
         inertia = 2 / (1 + math.sqrt(1 + 4 * mass * down))
-    shape = math.exp((np.linalg.slogdet(low)[1] - np.linalg.slogdet(top)[1]) / 2)
-    rate = inertia * down / (2 * math.pi) * shape * math.exp(-height / (heat * along))
+    shape = float(np.linalg.slogdet(low)[1] - np.linalg.slogdet(top)[1]) / 2
+    ratio = height / (heat * along)
+    log_rate = math.log(inertia * down / (2 * math.pi)) + shape - ratio
     step = None if learning_rate is None else float(learning_rate * np.linalg.eigvalsh(low)[-1])
-    return KramersRate(rate, inertia, step)
+    return KramersRate(saturated(log_rate), log_rate, inertia, step, ratio)
 
 
 def piecewise_escape_time(
@@ -106,6 +122,7 @@ def piecewise_escape_time(
     share: float,
     learning_rate: float,
     batch_size: int,
+    log: bool = False,
 ) -> float:
     r"""Escape time where the noise is the local curvature, constant on the well's and on the saddle's side (Xie et al.).
 
@@ -120,6 +137,7 @@ def piecewise_escape_time(
     share              s       ()     part of ΔL on the well's side
     learning_rate      η       ()     parameter²/loss
     batch_size         B       ()     examples a step
+    log                –       –      True: ln τ, finite where τ is beyond float64 (infinity)
     returns            τ       ()     time, η a step; twice that to the saddle's top
     =================  ======  =====  ======================================
 
@@ -140,7 +158,8 @@ def piecewise_escape_time(
     part = _checks.within("share", share, 0.0, 1.0)
     cold = 2 * _checks.integer("batch_size", batch_size) / _checks.positive("learning_rate", learning_rate)
     height = _checks.positive("barrier", barrier)
-    return 2 * math.pi / well * math.exp(cold * height * (part / well + (1 - part) / top))
+    value = math.log(2 * math.pi / well) + cold * height * (part / well + (1 - part) / top)
+    return value if _checks.flag("log", log) else saturated(value)
 
 
 def escape_rate(
@@ -154,6 +173,7 @@ def escape_rate(
     transverse_curvatures: ArrayLike = (),
     exponent: str = "trace",
     well: str = "gaussian",
+    log: bool = False,
 ) -> float:
     r"""Escape rate of SGD whose noise is proportional to the loss, C = 2LH: a power law of the loss ratio, no exponential.
 
@@ -172,6 +192,7 @@ def escape_rate(
     transverse_curvatures  h_i     (k,)   loss/parameter², the other directions
     exponent               –       –      "trace" or "printed"
     well                   –       –      "gaussian" or "student"
+    log                    –       –      True: ln κ, finite where κ is below float64 (0)
     returns                κ       ()     1/time, η a step
     =====================  ======  =====  ============================================
 
@@ -207,10 +228,10 @@ def escape_rate(
     if cold + 1 <= count / 2:
         msg = f"the exponent B/(ηh_e) + 1 − n/2 must be > 0, got {cold + 1 - count / 2:.4g}: so much noise leaves no stationary law in the well."
         raise ValueError(msg)
-    factor = (
-        math.exp(math.log(cold) / 2 + math.lgamma(cold + 0.5) - math.lgamma(cold + 1)) if shape == "student" else 1.0
-    )
-    return math.sqrt(h * down) / (2 * math.pi * factor) * math.exp(-(cold + 1 - count / 2) * math.log(top / bottom))
+    factor = math.log(cold) / 2 + math.lgamma(cold + 0.5) - math.lgamma(cold + 1) if shape == "student" else 0.0
+    value = math.log(h * down) / 2 - math.log(2 * math.pi) - factor
+    value -= (cold + 1 - count / 2) * (math.log(top) - math.log(bottom))
+    return value if _checks.flag("log", log) else saturated(value)
 
 
 def transverse_gain(
@@ -250,11 +271,17 @@ def transverse_gain(
     2.37084
     """
     start, end = _checks.real("minimum", minimum), _checks.real("saddle", saddle)
+    _checks.function("loss", loss), _checks.function("slope", slope)
     h = _checks.positive("escape_curvature", escape_curvature)
     if not 0 < loss(start) < loss(end):
         msg = f"loss must be positive and higher at the saddle than at the minimum, got {loss(end):g} and {loss(start):g}."
         raise ValueError(msg)
     return sum(_gain(loss, slope, start, end, h, float(k)) for k in _curvatures(transverse_curvatures))
+
+
+def saturated(log: float) -> float:
+    """Return e^log; infinity or 0 beyond float64."""
+    return math.inf if log > _LARGEST_LOG else math.exp(log)
 
 
 def _gain(
@@ -304,8 +331,8 @@ def _noise_along(direction: Array, low: Array, top: Array, diffusion: ArrayLike)
 
 
 def _curvatures(values: ArrayLike) -> Array:
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1 or (array.size and (array.min() < 0 or not np.isfinite(array).all())):
+    array = np.atleast_1d(_checks.array("transverse_curvatures", values))
+    if array.ndim != 1 or (array.size and array.min() < 0):
         msg = f"transverse_curvatures must be a vector of numbers >= 0, got {_checks.shown(values)}."
         raise ValueError(msg)
     return array

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from gradnoise import _checks
@@ -16,7 +14,7 @@ from gradnoise._types import AnyArray, Array, ArrayLike
 from gradnoise.results import Estimate
 from gradnoise.theory.least_squares import checked_rows
 from gradnoise.theory.regression import modal_basis
-from gradnoise.theory.tails import positive_root
+from gradnoise.theory.tails import growth_root, positive_root, unbiased_growth
 
 _ENUMERATED = 200_000  # batches counted one by one, at most
 _LARGEST = 64.0  # beyond, the tail is made by products too rare for any particle to meet
@@ -46,7 +44,7 @@ def least_squares_tail_exponent(
     learning_rate  η       ()      parameter²/loss
     batch_size     B       ()      examples a step
     ridge          ρ       ()      loss/parameter²
-    num_particles  –       ()      per group; their bias, of order 1/num_particles, is not in the standard error
+    num_particles  –       ()      per group; their bias is removed and its uncertainty in the standard error (`tail_exponent_estimate`)
     num_steps      n       ()      steps of Λ(κ), a quarter of them burn-in
     seed           –       ()      of the estimate
     returns        κ       ()      dimensionless, with standard error
@@ -68,18 +66,19 @@ def least_squares_tail_exponent(
     size = _checks.batch_size(batch_size, len(rows), sampling)
     curvature = rows.T @ rows / len(rows) + _checks.real("ridge", ridge) * np.eye(rows.shape[1])
     basis, _ = modal_basis(curvature, None)
+    particles = _checks.integer("num_particles", num_particles, low=16)
+    steps = _checks.integer("num_steps", num_steps, low=8)
+    seed = _checks.integer("seed", seed, low=0)
     features = rows @ basis
     if features.shape[1] == 1 and _outcomes(len(rows), size, sampling) <= _ENUMERATED:
         return Estimate(_scalar_exponent(*_factors(features[:, 0] ** 2, rate, size, sampling, ridge)), 0.0, 1)
     if rate * ((features**2).sum(1).max() + ridge) <= 2:
         return Estimate(math.inf, 0.0, 1)
-    particles = _checks.integer("num_particles", num_particles, low=16)
-    steps = _checks.integer("num_steps", num_steps, low=8)
 
     def growth(power: float) -> Array:
         return _growth(features, power, rate, size, sampling, ridge, particles, steps, np.random.default_rng(seed))
 
-    return _crossing(growth)
+    return _crossing(growth, steps - steps // 4)
 
 
 def _outcomes(count: int, size: int, sampling: str) -> int:
@@ -161,23 +160,24 @@ def _resampled(rng: np.random.Generator, weights: Array) -> AnyArray:
     return np.asarray(np.minimum(np.stack(found), count - 1))
 
 
-def _crossing(growth: Any) -> Estimate:
-    """Root of the mean of Λ over groups, with the standard error of Λ there divided by the slope."""
+def _crossing(growth: Callable[[float], Array], steps: int) -> Estimate:
+    """Root of Λ, bracketed."""
+
+    def level(power: float) -> float:
+        return float(unbiased_growth(growth(power), steps).value)
+
     high = 1.0
-    while growth(high).mean() < 0:
+    while level(high) < 0:
         high *= 2
         if high > _LARGEST:
             msg = f"learning_rate must be larger: the tail exponent is beyond {_LARGEST:g}, where an estimate means nothing."
             raise ValueError(msg)
     low = high / 2
-    while growth(low).mean() >= 0:
+    while level(low) >= 0:
         low /= 2
         if low < 1e-2:
             raise ValueError(_NO_LAW)
-    root = float(brentq(lambda power: growth(power).mean(), low, high, xtol=1e-4, rtol=1e-4))
-    slope = (growth(1.05 * root).mean() - growth(0.95 * root).mean()) / (0.1 * root)
-    groups = growth(root)
-    return Estimate(root, float(groups.std(ddof=1) / math.sqrt(len(groups)) / slope), len(groups))
+    return growth_root(growth, low, high, steps)
 
 
 _NO_LAW = "learning_rate must be below the almost-sure edge: the products of steps grow, so there is no stationary law."

@@ -63,7 +63,8 @@ def optimum_batch_size(*, noise_scale: float, learning_rate: float, num_examples
     returns        B       ()     examples a step, not rounded
     =============  ======  =====  ==========================================
 
-    Assumptions: small step; the best g does not move with η, μ, N (observed, not proved; for N only above about 20 000).
+    Assumptions: small step; the best g does not move with η, μ, N (observed, not proved; for N only above about 20 000). One
+    example a step is the noisiest batch: a g above η(N−1)/(1−μ) raises.
     Limit: B ≪ N gives B = ηN/(g(1−μ)), proportional to η, N and 1/(1−μ).
 
     Reference: Smith and Le (2018), section 5 and appendix D, there without the 1; at fixed B the rule derived from fixed g
@@ -75,7 +76,11 @@ def optimum_batch_size(*, noise_scale: float, learning_rate: float, num_examples
     scale = _checks.within("noise_scale", noise_scale, 0.0, np.inf)
     rate = _checks.positive("learning_rate", learning_rate)
     examples = _checks.integer("num_examples", num_examples)
-    return examples / (1 + scale * (1 - _checks.momentum(momentum)) / rate)
+    effective = rate / (1 - _checks.momentum(momentum))
+    if scale > effective * (examples - 1) * (1 + 1e-12):
+        msg = f"noise_scale must be at most η(N−1)/(1−μ) = {effective * (examples - 1):.6g}, that of one example a step, got {scale:.6g}."
+        raise ValueError(msg)
+    return examples / (1 + scale / effective)
 
 
 def gradient_noise_scale(gradient: ArrayLike, gradient_covariance: ArrayLike) -> float:

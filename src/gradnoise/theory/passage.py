@@ -1,14 +1,19 @@
-"""First-passage times, exact: of a one-dimensional diffusion by quadrature, of SGD's own chain by an integral equation."""
+"""First-passage times, exact: of a one-dimensional diffusion by quadrature, of SGD's own chain by an integral equation.
+
+Times of a diffusion beyond float64 are infinity, without a warning; `log=True` keeps their digits. The chain's integral equation has
+no logarithmic form: times above `LONGEST` steps are refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import logsumexp, ndtr
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
+from gradnoise.theory.escape import saturated
 from gradnoise.theory.stationary import stationary_covariance
 
 Curve = Callable[[Array], ArrayLike]
@@ -17,7 +22,14 @@ MOST_NODES = 4000
 
 
 def diffusion_passage_time(
-    slope: Curve, diffusion: Curve, *, start: float, target: float, low: float, num_points: int = 20_001
+    slope: Curve,
+    diffusion: Curve,
+    *,
+    start: float,
+    target: float,
+    low: float,
+    num_points: int = 20_001,
+    log: bool = False,
 ) -> float:
     r"""Mean time in which dθ = −L'(θ) dt + √(2D(θ)) dW (Itô) first reaches `target`, by quadrature.
 
@@ -32,6 +44,7 @@ def diffusion_passage_time(
     target      –       ()     parameter, above start
     low         –       ()     parameter: reflecting end, where e^{−ψ} has died out
     num_points  –       ()     grid points, odd; error O(1/num_points²) at a jump of D
+    log         –       –      True: ln τ, finite where τ is beyond float64 (infinity)
     returns     τ       ()     time: η a step
     ==========  ======  =====  ===========================================
 
@@ -44,6 +57,9 @@ def diffusion_passage_time(
     >>> linear = diffusion_passage_time(lambda x: 0 * x, lambda x: 0.5 + 0 * x, start=0.0, target=1.0, low=0.0)
     >>> round(linear, 6)
     1.0
+    >>> cold = {"start": 0.0, "target": 1.0, "low": -1.0, "log": True}  # L = |θ|: τ → 2T e^{1/T}
+    >>> round(float(diffusion_passage_time(np.sign, lambda x: 1e-3 + 0 * x, **cold) - np.log(2e-3)), 3)
+    1000.0
     """
     start, target = _checks.real("start", start), _checks.real("target", target)
     low = _checks.real("low", low)
@@ -53,18 +69,20 @@ def diffusion_passage_time(
     grid = np.linspace(low, target, _checks.integer("num_points", num_points, low=101))
     middle, width = (grid[1:] + grid[:-1]) / 2, grid[1] - grid[0]
     noise = _positive_curve("diffusion", diffusion, middle)
-    drift = np.broadcast_to(np.asarray(slope(middle), dtype=np.float64), middle.shape)
+    drift = _curve("slope", slope, middle)
+    if not np.isfinite(drift).all():
+        msg = "slope must be finite between low and target, but is not."
+        raise ValueError(msg)
     rise = drift / noise * width
     bottom = np.concatenate([[0.0], np.cumsum(rise)])
     # per cell: ψ linear, so ∫e^{−ψ}/D and ∫e^{ψ} are exact for a constant drift and D
-    with np.errstate(divide="ignore"):
-        inner = -bottom[:-1] + np.log(_mean_exponential(-rise) * width / noise)
-        outer = bottom[:-1] + np.log(_mean_exponential(rise) * width)
-        before = np.concatenate([[-np.inf], np.logaddexp.accumulate(inner)[:-1]])
+    inner = -bottom[:-1] + _log_mean_exponential(-rise) + np.log(width / noise)
+    outer = bottom[:-1] + _log_mean_exponential(rise) + np.log(width)
+    before = np.concatenate([[-np.inf], np.logaddexp.accumulate(inner)[:-1]])
     # within a cell the inner integral grows from its start: its own part is the double integral over the cell's triangle
-    own = _triangle(rise) * width**2 / noise
-    total = np.exp(outer + before) + own
-    return float(total[middle > start].sum())
+    own = _log_triangle(rise) + np.log(width**2 / noise)
+    total = float(logsumexp(np.logaddexp(outer + before, own)[middle > start]))
+    return total if _checks.flag("log", log) else saturated(total)
 
 
 def chain_passage_time(
@@ -110,7 +128,7 @@ def chain_passage_time(
     nodes, weights = np.polynomial.legendre.leggauss(count)
     nodes, weights = low + (nodes + 1) * (target - low) / 2, weights * (target - low) / 2
     points = np.append(nodes, [low, start])
-    mean = points - rate * np.broadcast_to(np.asarray(slope(points), dtype=np.float64), points.shape)
+    mean = points - rate * _curve("slope", slope, points)
     spread = rate * np.sqrt(_positive_curve("noise_variance", noise_variance, points))
     if (target - low) / count * 2 > spread.min():
         msg = f"num_points must be at least {int(2 * (target - low) / spread.min()) + 1} to resolve one step's noise, got {count}."
@@ -169,7 +187,13 @@ def quadratic_exit_time(
 
 
 def bowl_passage_time(
-    *, curvature: float, learning_rate: float, batch_size: int, loss_ratio: float, num_directions: int = 1
+    *,
+    curvature: float,
+    learning_rate: float,
+    batch_size: int,
+    loss_ratio: float,
+    num_directions: int = 1,
+    log: bool = False,
 ) -> float:
     r"""Mean time in which the loss of a quadratic bowl first exceeds c L* under noise proportional to the loss, from the minimum.
 
@@ -183,6 +207,7 @@ def bowl_passage_time(
     batch_size      B       ()     examples a step
     loss_ratio      c       ()     dimensionless, > 1
     num_directions  n       ()     noisy directions
+    log             –       –      True: ln τ, finite where τ is beyond float64 (infinity)
     returns         τ       ()     time: η a step
     ==============  ======  =====  ==========================================
 
@@ -210,7 +235,7 @@ def bowl_passage_time(
     def slope(s: Array) -> Array:
         return h * (s - (count - 1) * heat * (1 + s * s) / (2 * s))
 
-    return diffusion_passage_time(slope, lambda s: heat * h * (1 + s * s) / 2, start=0.0, target=end, low=0.0)
+    return diffusion_passage_time(slope, lambda s: heat * h * (1 + s * s) / 2, start=0.0, target=end, low=0.0, log=log)
 
 
 def _first_step(system: Array, row: Array) -> float:
@@ -226,22 +251,28 @@ def _first_step(system: Array, row: Array) -> float:
     return value
 
 
+def _curve(name: str, curve: Curve, points: Array) -> Array:
+    values = _checks.array(f"{name}(x)", _checks.function(name, curve)(points))
+    return np.array(np.broadcast_to(values, points.shape))
+
+
 def _positive_curve(name: str, curve: Curve, points: Array) -> Array:
-    values = np.array(np.broadcast_to(np.asarray(curve(points), dtype=np.float64), points.shape))
-    if not (np.isfinite(values).all() and values.min() > 0):
+    values = _curve(name, curve, points)
+    if values.min() <= 0:
         msg = f"{name} must be > 0 between low and target, but its smallest value there is {values.min():.6g}."
         raise ValueError(msg)
     return values
 
 
-def _mean_exponential(x: Array) -> Array:
-    """(eˣ − 1)/x."""
-    small = np.abs(x) < 1e-8
-    return np.where(small, 1 + x / 2, np.expm1(x) / np.where(small, 1.0, x))
+def _log_mean_exponential(x: Array) -> Array:
+    """Logarithm of (eˣ − 1)/x, from e^{−|x|} alone, which cannot overflow."""
+    size = np.maximum(np.abs(x), 1e-8)
+    return np.asarray(np.maximum(x, 0.0) + np.log(-np.expm1(-size) / size))
 
 
-def _triangle(x: Array) -> Array:
-    """∫₀¹ds ∫₀ˢdt e^{x(s−t)} = (eˣ − 1 − x)/x²."""
-    small = np.abs(x) < 1e-3
-    safe = np.where(small, 1.0, x)
-    return np.where(small, 0.5 + x / 6 + x * x / 24, (np.expm1(safe) - safe) / safe**2)
+def _log_triangle(x: Array) -> Array:
+    """Logarithm of ∫₀¹ds ∫₀ˢdt e^{x(s−t)} = (eˣ − 1 − x)/x²."""
+    small, steep = np.abs(x) < 1e-3, x > 30.0
+    middle, large = np.where(small | steep, 1.0, x), np.where(steep, x, 30.0)
+    value = np.log(np.where(small, 0.5 + x / 6 + x * x / 24, (np.expm1(middle) - middle) / middle**2))
+    return np.where(steep, large + np.log1p(-(1 + large) * np.exp(-large)) - 2 * np.log(large), value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.chain import LinearChain
+from gradnoise.theory.chain import LinearChain, checked_chain
 from gradnoise.theory.posterior import gaussian_kl
 
 _PAIRED = 1e-10  # h_i + h_j this small beside the largest |h|: the decomposition diverges
@@ -235,10 +235,15 @@ def entropy_production(chain: LinearChain) -> float:
     >>> round(entropy_production(linear_chain(H, C, learning_rate=0.01, batch_size=4)) / 0.01, 4)
     1.6064
     """
-    if not isinstance(chain, LinearChain):
-        msg = f"chain must be a LinearChain, got {_checks.shown(chain)}."
-        raise TypeError(msg)
+    chain = checked_chain(chain)
     sigma, ahead = chain.covariance, chain.autocovariance(1)
+    fresh = np.linalg.eigvalsh(sigma - ahead @ np.linalg.lstsq(sigma, ahead.T, rcond=None)[0])
+    if fresh[0] <= 1e-12 * fresh[-1]:
+        msg = (
+            "chain must have noise in every direction, but one has none: there the next step is known, and the entropy production is "
+            "infinite where a current flows and undefined elsewhere. Work in the directions that move, or add isotropic noise."
+        )
+        raise ValueError(msg)
     return gaussian_kl(np.block([[sigma, ahead.T], [ahead, sigma]]), np.block([[sigma, ahead], [ahead.T, sigma]]))
 
 

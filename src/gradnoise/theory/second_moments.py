@@ -125,7 +125,13 @@ class SecondMoments:
         top = self.mean_edge * (1 - 1e-10)
         if self.factor == 0 or self.gain(top) <= 1:
             return self.mean_edge
-        return float(brentq(lambda rate: np.log(self.gain(rate)), 1e-9 * top, top, rtol=1e-13, xtol=1e-14 * top))
+        found = self._crossing(1e-9 * top, top)
+        # no proof that the gain crosses 1 only once: look below, and take the first crossing
+        below = [rate for rate in np.linspace(found / 16, found, 16, endpoint=False) if self.gain(rate) >= 1]
+        return self._crossing(1e-9 * top, min(below)) if below else found
+
+    def _crossing(self, low: float, high: float) -> float:
+        return float(brentq(lambda rate: np.log(self.gain(rate)), low, high, rtol=1e-13, xtol=1e-14 * high))
 
     def radius(self, learning_rate: float) -> float:
         """Spectral radius of the map that takes the second moments one step on."""

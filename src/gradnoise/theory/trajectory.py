@@ -9,7 +9,7 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.chain import LinearChain
+from gradnoise.theory.chain import LinearChain, checked_chain
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.stationary import linear_chain
 from gradnoise.theory.tuning import inverse_of
@@ -92,7 +92,7 @@ def batch_means_error(
     chain      –       –      a `LinearChain`
     direction  a       (D,)   of aᵀθ
     num_steps  T       ()     steps of the trajectory
-    length     b       ()     steps a batch; default the best one
+    length     b       ()     steps a batch, at most T/2; default the best one
     returns    –       –      `BatchMeans`
     =========  ======  =====  =========================================
 
@@ -106,9 +106,7 @@ def batch_means_error(
     >>> round(found.constant, 6), found.length, round(found.bias, 6), round(found.standard_error, 4)
     (3.969217, 54, -0.073504, 0.1039)
     """
-    if not isinstance(chain, LinearChain):
-        msg = f"chain must be a LinearChain, got {_checks.shown(chain)}."
-        raise TypeError(msg)
+    chain = checked_chain(chain)
     steps = _checks.integer("num_steps", num_steps, low=2)
     a = _checks.vector("direction", direction, chain.readout.shape[0])
     long_run = float(a @ chain.long_run_covariance @ a)
@@ -121,7 +119,8 @@ def batch_means_error(
     )
     constant = 2 * float(a @ chain.readout @ weighted) / long_run
     best = max(1, min(round((constant**2 * steps) ** (1 / 3)), steps // 2))
-    b = best if length is None else _checks.integer("length", length, high=steps)
+    # the spread of means needs two of them
+    b = best if length is None else _checks.integer("length", length, high=steps // 2)
     exact = b * float(a @ chain.average(b) @ a) / long_run - 1
     return BatchMeans(constant, b, -constant / b, exact, math.sqrt(2 * b / steps))
 
