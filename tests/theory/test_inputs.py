@@ -72,7 +72,7 @@ def test_unstable_chain_names_radius_and_cause():
 
 
 def test_chain_arguments():
-    with pytest.raises(ValueError, match="readout must be finite, of shape"):
+    with pytest.raises(ValueError, match=r"readout must have shape \(D, 2\)"):
         theory.LinearChain(0.5 * np.eye(2), np.eye(2), np.eye(3))
     with pytest.raises(ValueError, match="noise must have no negative eigenvalue"):
         theory.LinearChain(0.5 * np.eye(2), -np.eye(2), np.eye(2))

@@ -49,7 +49,7 @@ CALLS = [
     (lambda: theory.entropy_production(H), "chain must be a LinearChain"),
     (
         lambda: theory.most_likely_shift(H, C, temperature=1.0, third_derivative=[[[1.0]]]),
-        "third_derivative must be finite, of shape",
+        "third_derivative must have shape",
     ),
     (lambda: theory.escape_rate(minimum_loss=0.2, saddle_loss=0.1, **VALLEY), "saddle_loss must be above minimum_loss"),
     (

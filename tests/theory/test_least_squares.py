@@ -418,8 +418,8 @@ NAN = np.array([[1.0, np.nan], [0.0, 1.0]])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"X": NAN}, r"X must be a finite matrix \(N, D\)"),
-        ({"X": Y4}, r"X must be a finite matrix \(N, D\)"),
+        ({"X": NAN}, r"X must be finite, but entry"),
+        ({"X": Y4}, r"X must be a matrix \(N, D\)"),
         ({"X": 0 * X4}, "X must not be zero"),
         ({"y": Y4[:3]}, r"y must have shape \(4,\)"),
         ({"learning_rate": 0}, "learning_rate must be > 0"),

@@ -92,7 +92,10 @@ def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
     >>> np.diag(power), np.diag(once), np.diag(twice)
     (array([0.125, 1.   ]), array([1.75, 3.  ]), array([4.25, 6.  ]))
     """
-    base, count = np.asarray(transition, dtype=np.float64), _checks.integer("count", count, low=0)
+    base, count = _checks.array("transition", transition), _checks.integer("count", count, low=0)
+    if base.ndim < 2 or base.shape[-1] != base.shape[-2]:
+        msg = f"transition must be square matrices (..., n, n), got shape {base.shape}."
+        raise ValueError(msg)
     one = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
     power, once, twice, done = one, np.zeros_like(base), np.zeros_like(base), 0
     for bit in bin(count)[2:] if count else "":
@@ -139,9 +142,9 @@ class LinearChain:
 
     def __post_init__(self) -> None:
         transition = _checks.square("transition", self.transition)
-        readout = np.atleast_2d(np.asarray(self.readout, dtype=np.float64))
-        if readout.ndim != 2 or readout.shape[1] != transition.shape[0] or not np.isfinite(readout).all():
-            msg = f"readout must be finite, of shape (D, {transition.shape[0]}), got shape {readout.shape}."
+        readout = np.atleast_2d(_checks.array("readout", self.readout))
+        if readout.ndim != 2 or readout.shape[1] != transition.shape[0]:
+            msg = f"readout must have shape (D, {transition.shape[0]}), got shape {readout.shape}."
             raise ValueError(msg)
         object.__setattr__(self, "transition", transition)
         object.__setattr__(self, "noise", _checks.symmetric("noise", self.noise, transition.shape[0], definite="semi"))
@@ -230,7 +233,7 @@ class LinearChain:
         """
         thinned = np.linalg.matrix_power(self.transition, _checks.integer("thin", thin))
         whiten = _whitener(self.covariance)
-        if not quadratic:
+        if not _checks.flag("quadratic", quadratic):
             long_run = self._read(_two_sided(thinned, self.state_covariance))
             return float(np.linalg.eigvalsh(whiten.T @ long_run @ whiten)[-1])
         return _worst_quadratic(thinned, self.state_covariance, self.readout.T @ whiten)
@@ -254,6 +257,14 @@ class LinearChain:
             raise ValueError(msg)
 
 
+def checked_chain(chain: LinearChain) -> LinearChain:
+    """Return `chain` if it is one."""
+    if not isinstance(chain, LinearChain):
+        msg = f"chain must be a LinearChain, got {_checks.shown(chain)}."
+        raise TypeError(msg)
+    return chain
+
+
 def _symmetrised(matrix: Array) -> Array:
     return (matrix + matrix.T) / 2
 
@@ -265,7 +276,7 @@ def _two_sided(transition: Array, covariance: Array) -> Array:
 
 
 def _direction(direction: ArrayLike, size: int, quadratic: bool) -> Array:
-    if quadratic and np.ndim(direction) == 2:
+    if _checks.flag("quadratic", quadratic) and np.ndim(direction) == 2:
         return _checks.symmetric("direction", direction, size)
     return _checks.vector("direction", direction, size)
 

@@ -60,7 +60,7 @@ def log_occam_factor(total_hessian: ArrayLike, *, prior_precision: float, above_
     -0.693147
     """
     precision = _checks.positive("prior_precision", prior_precision)
-    if above_prior:
+    if _checks.flag("above_prior", above_prior):
         eigenvalues = np.linalg.eigvalsh(_checks.symmetric("total_hessian", total_hessian))
         eigenvalues = eigenvalues[eigenvalues >= precision]
     else:
@@ -126,9 +126,9 @@ def linear_regression_evidence(
     >>> round(linear_regression_evidence([[1.0], [0.0]], [1.0, 2.0], prior_precision=1.0, observation_scale=1.0), 6)
     -4.434451
     """
-    design, target = np.asarray(X, np.float64), _checks.vector("y", y)
-    if design.ndim != 2 or len(design) != len(target) or not np.isfinite(design).all():
-        msg = f"X must be finite with shape ({len(target)}, D), one row for each y, got shape {design.shape}."
+    design, target = _checks.array("X", X), _checks.vector("y", y)
+    if design.ndim != 2 or len(design) != len(target):
+        msg = f"X must have shape ({len(target)}, D), one row for each y, got shape {design.shape}."
         raise ValueError(msg)
     precision = _checks.positive("prior_precision", prior_precision)
     variance = _checks.positive("observation_scale", observation_scale) ** 2

@@ -71,14 +71,14 @@ def least_squares_tail_exponent(
     seed = _checks.integer("seed", seed, low=0)
     features = rows @ basis
     if features.shape[1] == 1 and _outcomes(len(rows), size, sampling) <= _ENUMERATED:
-        return Estimate(_scalar_exponent(*_factors(features[:, 0] ** 2, rate, size, sampling, ridge)), 0.0, 1)
+        return Estimate(_scalar_exponent(*_factors(features[:, 0] ** 2, rate, size, sampling, ridge), rate), 0.0, 1)
     if rate * ((features**2).sum(1).max() + ridge) <= 2:
         return Estimate(math.inf, 0.0, 1)
 
     def growth(power: float) -> Array:
         return _growth(features, power, rate, size, sampling, ridge, particles, steps, np.random.default_rng(seed))
 
-    return _crossing(growth, steps - steps // 4)
+    return _crossing(growth, steps - steps // 4, rate)
 
 
 def _outcomes(count: int, size: int, sampling: str) -> int:
@@ -103,11 +103,11 @@ def _factors(squares: Array, rate: float, size: int, sampling: str, ridge: float
         return np.log(np.abs(1 - rate * (squares[rows].mean(1) + ridge))), weights - logsumexp(weights)
 
 
-def _scalar_exponent(logs: Array, weights: Array) -> float:
+def _scalar_exponent(logs: Array, weights: Array, rate: float) -> float:
     if logs.max() <= 0:
         return math.inf
     if np.isfinite(logs).all() and np.exp(weights) @ logs >= 0:
-        raise ValueError(_NO_LAW)
+        raise ValueError(_no_law(rate))
 
     def growth(power: float) -> float:
         return float(logsumexp(power * logs + weights))
@@ -160,7 +160,7 @@ def _resampled(rng: np.random.Generator, weights: Array) -> AnyArray:
     return np.asarray(np.minimum(np.stack(found), count - 1))
 
 
-def _crossing(growth: Callable[[float], Array], steps: int) -> Estimate:
+def _crossing(growth: Callable[[float], Array], steps: int, rate: float) -> Estimate:
     """Root of Λ, bracketed."""
 
     def level(power: float) -> float:
@@ -176,8 +176,9 @@ def _crossing(growth: Callable[[float], Array], steps: int) -> Estimate:
     while level(low) >= 0:
         low /= 2
         if low < 1e-2:
-            raise ValueError(_NO_LAW)
+            raise ValueError(_no_law(rate))
     return growth_root(growth, low, high, steps)
 
 
-_NO_LAW = "learning_rate must be below the almost-sure edge: the products of steps grow, so there is no stationary law."
+def _no_law(rate: float) -> str:
+    return f"learning_rate must be below the almost-sure edge, got {rate:.6g}: the products of steps grow, so there is no stationary law."

@@ -82,6 +82,7 @@ def langevin_covariance(
             position=position,
         )
         return epochs + found.covariance(mode_covariance(found.rates, np.zeros_like(injected), injected=injected))
+    _checks.one_of("position", position, ("mean",))  # an epoch has positions, independent batches have none
     noise = batch_noise(covariance, batch_size=batch_size, sampling=sampling, num_examples=examples)
     law = mode_covariance if time == "discrete" else continuous_covariance
     return found.covariance(law(found.rates, found.gradient_noise(noise), injected=injected))

@@ -195,7 +195,10 @@ def least_squares_preconditioner(
     """
     rows = checked_rows(X)
     hessian, heat = _hessian(rows, ridge), _checks.positive("temperature", temperature)
-    wanted = _posterior(hessian, len(rows), heat) if target is None else target
+    if target is None:
+        wanted = _posterior(hessian, len(rows), heat)
+    else:
+        wanted = _checks.symmetric("target", target, rows.shape[1], definite="positive")
     per_example = least_squares_noise(rows, y, wanted, ridge=ridge)
     return preconditioner_for(
         wanted,
@@ -210,9 +213,9 @@ def least_squares_preconditioner(
 
 def checked_rows(X: Any) -> Array:
     """Return X as a finite float64 matrix (N, D)."""
-    rows = np.asarray(X, dtype=np.float64)
-    if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(rows).all():
-        msg = f"X must be a finite matrix (N, D), got {_checks.shown(rows)}."
+    rows = _checks.array("X", X)
+    if rows.ndim != 2 or 0 in rows.shape:
+        msg = f"X must be a matrix (N, D), got shape {rows.shape}."
         raise ValueError(msg)
     return rows
 

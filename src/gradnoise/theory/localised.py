@@ -75,9 +75,14 @@ def learning_coefficient(
     step = _checks.positive("step_size", step_size)
     curvature = _checks.symmetric("hessian", hessian, definite="positive" if spring == 0 else "semi")
     force = strength * curvature + spring * np.eye(len(curvature))
+    per_example = _checks.symmetric("gradient_covariance", gradient_covariance, len(curvature), definite="semi")
+    edge = 4 / float(np.linalg.eigvalsh(force)[-1])
+    if step >= edge:
+        msg = f"step_size must be below the stability edge {edge:.6g}, got {step:.6g}."
+        raise ValueError(msg)
     chain = chain_from_noise(
         force,
-        batch_noise(gradient_covariance, batch_size=batch_size) * strength**2,
+        batch_noise(per_example, batch_size=batch_size) * strength**2,
         learning_rate=step / 2,
         injected=step * np.eye(len(curvature)),
     )

@@ -79,7 +79,7 @@ def rate_edge(*, momentum: float = 0.0, nesterov: bool = False) -> float:
     (2.0, 3.0, 1.5)
     """
     mu = _checks.momentum(momentum)
-    return 2 * (1 + mu) / (1 + 2 * mu) if nesterov else 2 * (1 + mu)
+    return 2 * (1 + mu) / (1 + 2 * mu) if _checks.flag("nesterov", nesterov) else 2 * (1 + mu)
 
 
 def stability_edge(
@@ -189,9 +189,10 @@ def relaxation_times(
 
 def mode_transitions(rates: Array, momentum: float, nesterov: bool) -> Array:
     """One recursion per mode, shape (D, 1, 1) without momentum, else (D, 2, 2) on (position, velocity)."""
+    lookahead = _checks.flag("nesterov", nesterov)
     if momentum == 0:
         return (1 - rates)[:, None, None]
-    top = (1 - (1 + momentum) * rates, -(momentum**2)) if nesterov else (1 - rates, -momentum)
+    top = (1 - (1 + momentum) * rates, -(momentum**2)) if lookahead else (1 - rates, -momentum)
     blocks = np.empty((len(rates), 2, 2))
     blocks[:, 0, 0], blocks[:, 0, 1], blocks[:, 1, 0], blocks[:, 1, 1] = *top, rates, momentum
     return blocks

@@ -106,9 +106,9 @@ def gradient_estimates(gradients: ArrayLike, *, batch_size: int = 1) -> NoiseEst
     >>> found.squared_gradient.value, found.noise_trace.value
     (1.3333333333333333, 2.0)
     """
-    rows = np.asarray(gradients, np.float64)
-    if rows.ndim != 2 or len(rows) < 3 or not np.isfinite(rows).all():
-        msg = f"gradients must be finite with shape (K, D), K >= 3, got shape {rows.shape}."
+    rows = _checks.array("gradients", gradients)
+    if rows.ndim != 2 or len(rows) < 3:
+        msg = f"gradients must have shape (K, D), K >= 3, got shape {rows.shape}."
         raise ValueError(msg)
     size = _checks.integer("batch_size", batch_size)
     total, norms = rows.sum(0), np.sum(rows**2, axis=1)

@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.chain import LinearChain
+from gradnoise.theory.chain import LinearChain, checked_chain
 from gradnoise.theory.modes import checked_preconditioner, modes_of
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.stationary import continuous_covariance, linear_chain, stationary_covariance
@@ -211,6 +211,7 @@ def mean_square_displacement(chain: LinearChain, lag: int) -> float:
     >>> round(mean_square_displacement(chain, 1), 7)
     0.0213675
     """
+    chain = checked_chain(chain)
     return 2 * float(np.trace(chain.covariance - chain.autocovariance(_checks.integer("lag", lag, low=0))))
 
 

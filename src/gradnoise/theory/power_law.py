@@ -13,7 +13,7 @@ from gradnoise._types import Array, ArrayLike
 _NOISES = ("gaussian_inputs", "loss_proportional", "sde_gaussian_inputs", "sde_loss_proportional")
 
 
-def bulk_exponent(*, curvature: float, learning_rate: float, batch_size: int, noise: str = "gaussian_inputs") -> float:
+def bulk_exponent(*, curvature: float, learning_rate: float, batch_size: float, noise: str = "gaussian_inputs") -> float:
     r"""Exponent φ of the power law L^{−φ} that describes the *bulk* of the stationary density, by matching its exact variance.
 
     Equation: gaussian_inputs φ = ½ + B/(ηa) − B/2; loss_proportional (C = 2LH) φ = 1 + B/(ηa) − B/2; as stochastic differential equations (η → 0)
@@ -115,5 +115,5 @@ def loss_power_law(
     mean = bottom / (1 - used)
     sigma = vectors * (2 * rate / batch * mean / slack) @ vectors.T
     noise = "loss_proportional" if time == "discrete" else "sde_loss_proportional"
-    phi = bulk_exponent(curvature=float(values[-1]), learning_rate=rate, batch_size=batch, noise=noise)  # type: ignore[arg-type]
+    phi = bulk_exponent(curvature=float(values[-1]), learning_rate=rate, batch_size=batch, noise=noise)
     return LossPowerLaw(phi, mean, (sigma + sigma.T) / 2, len(values) < 2 * phi)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.potential import circulation
 
@@ -85,8 +86,8 @@ def _symmetrised(tensor: Array) -> Array:
 def _tensor(name: str, value: ArrayLike | None, size: int) -> Array:
     if value is None:
         return np.zeros((size, size, size))
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != (size, size, size) or not np.isfinite(array).all():
-        msg = f"{name} must be finite, of shape ({size}, {size}, {size}), got shape {array.shape}."
+    array = _checks.array(name, value)
+    if array.shape != (size, size, size):
+        msg = f"{name} must have shape ({size}, {size}, {size}), got shape {array.shape}."
         raise ValueError(msg)
     return array

@@ -79,6 +79,7 @@ def stationary_covariance(
             preconditioner=preconditioner,
             position=position,
         )
+    _checks.one_of("position", position, ("mean",))  # an epoch has positions, independent batches have none
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
     mu = _checks.momentum(momentum)
@@ -222,7 +223,7 @@ def linear_chain(
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     return chain_from_noise(
-        hessian,
+        _checks.symmetric("hessian", hessian, len(noise), definite="positive"),
         noise,
         learning_rate=learning_rate,
         momentum=momentum,
