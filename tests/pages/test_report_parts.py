@@ -7,11 +7,10 @@ import copy
 import numpy as np
 import pytest
 
-from gradnoise import datasets, find_mode, measure, models, theory
+from gradnoise import datasets, find_mode, measure, models
 from gradnoise.pages import predictions, stationary, verdicts
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget, step_seconds
-from gradnoise.pages.closure import closure
 from gradnoise.pages.plain import plain, write_json
 from gradnoise.pages.subject import subject_of
 
@@ -26,32 +25,6 @@ def line(tail=0.0, n=40):
     ), x
 
 
-def test_closure_is_exact_for_least_squares():
-    problem, x = line(tail=2.5)
-    mode, rate, size = find_mode(problem).vector, 0.3, 3
-    a = x**2
-    g = a * mode[0] - x * np.asarray(problem.data["targets"], float)
-    # δ' = δ - η(ā_B δ + ḡ_B): v = [ (1-ηā)² + η² Var(a)/B ] v + η² Var(g)/B, and g's covariance with a drops out as E δ = 0
-    growth = (1 - rate * a.mean()) ** 2 + rate**2 * a.var() / size
-    expected = rate**2 * g.var() / size / (1 - growth)
-    start = theory.stationary_covariance([[a.mean()]], [[g.var()]], learning_rate=rate, batch_size=size)
-    found = closure(problem, mode, start, learning_rate=rate, batch_size=size, momentum=0.0)
-    assert found is not None
-    assert found.covariance[0, 0] == pytest.approx(expected, rel=5e-3)
-    assert start[0, 0] < 0.98 * expected  # values at the mode are visibly too small
-    assert found.mean == pytest.approx(mode, abs=1e-6)
-
-
-def test_closure_is_none_beyond_the_second_moment_edge():
-    problem, x = line(tail=8.0)
-    a, rate = x**2, 0.5 / np.mean(x**2)  # a quarter of the edge of the mean
-    assert (1 - rate * a.mean()) ** 2 + rate**2 * a.var() > 1
-    mode = find_mode(problem)
-    local = measure.local_geometry(problem, mode)
-    start = theory.stationary_covariance(local.hessian, local.gradient_covariance, learning_rate=rate, batch_size=1)
-    assert closure(problem, mode.vector, start, learning_rate=rate, batch_size=1, momentum=0.0) is None
-
-
 def test_a_default_learning_rate_is_halved_until_there_is_a_law_and_a_chosen_one_is_not():
     problem, _ = line(tail=8.0)
     local = measure.local_geometry(problem, find_mode(problem))
@@ -62,20 +35,6 @@ def test_a_default_learning_rate_is_halved_until_there_is_a_law_and_a_chosen_one
     assert "does not settle" in settings.chosen
     chosen = predictions.choose_settings(local.hessian, default.learning_rate, 1, 0.0)
     assert predictions.settled(problem, local, chosen) == (chosen, None)
-
-
-def test_what_an_epoch_cancels_is_the_noise_at_the_mode_of_a_quadratic():
-    problem, _ = line(tail=2.5)
-    local = measure.local_geometry(problem, find_mode(problem))
-    settings = {"learning_rate": 0.3, "batch_size": 4, "momentum": 0.0}
-    start = theory.stationary_covariance(local.hessian, local.gradient_covariance, **settings)
-    found = closure(problem, local.vector, start, shuffled=True, **settings)
-    assert found is not None
-    assert found.persistent == pytest.approx(local.gradient_covariance, rel=1e-6)
-    assert found.gradient_covariance[0, 0] > 1.01 * found.persistent[0, 0]
-    independent = closure(problem, local.vector, start, **settings)
-    assert independent is not None
-    assert found.covariance[0, 0] < independent.covariance[0, 0]
 
 
 def predicted(relaxation, quadratic_time):

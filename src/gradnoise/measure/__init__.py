@@ -5,5 +5,14 @@ Nothing here shares code with `oracles`, which imitate the noise.
 
 from gradnoise.measure.geometry import LocalGeometry, local_geometry
 from gradnoise.measure.law import GaussianLaw, NotConverged, gaussian_law
+from gradnoise.measure.self_consistent import SelfConsistentLaw, stationary_law
 
-__all__ = ["GaussianLaw", "LocalGeometry", "NotConverged", "gaussian_law", "local_geometry"]
+__all__ = [
+    "GaussianLaw",
+    "LocalGeometry",
+    "NotConverged",
+    "SelfConsistentLaw",
+    "gaussian_law",
+    "local_geometry",
+    "stationary_law",
+]

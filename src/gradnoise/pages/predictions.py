@@ -8,8 +8,7 @@ import numpy as np
 
 from gradnoise import theory
 from gradnoise._types import Array
-from gradnoise.measure import LocalGeometry
-from gradnoise.pages.closure import Closure, closure
+from gradnoise.measure import LocalGeometry, SelfConsistentLaw, stationary_law
 
 HALVINGS = 6  # of the default learning rate, at most
 
@@ -37,7 +36,7 @@ class Settings(NamedTuple):
 class Predictions(NamedTuple):
     """Variances (D,) along the eigenvectors of H at the mode, what the runs start from, and times in steps.
 
-    `averaged` and `shuffled_averaged` take H and C averaged over the law itself (`closure`); None where that does not settle.
+    `averaged` and `shuffled_averaged` take H and C averaged over the law itself (`measure.stationary_law`); None where that does not settle.
     """
 
     continuous: Array
@@ -65,7 +64,7 @@ def choose_settings(hessian: Array, learning_rate: float | None, batch_size: int
     return Settings(learning_rate, batch_size, momentum, edge, "user")
 
 
-def settled(problem: Any, geometry: LocalGeometry, settings: Settings) -> tuple[Settings, Closure | None]:
+def settled(problem: Any, geometry: LocalGeometry, settings: Settings) -> tuple[Settings, SelfConsistentLaw | None]:
     """Return the law averaged over itself, with a default learning rate halved until there is one.
 
     Noise that grows with the state has a stationary variance only below a second-moment edge, which heavy-tailed inputs can
@@ -79,20 +78,20 @@ def settled(problem: Any, geometry: LocalGeometry, settings: Settings) -> tuple[
                 chosen=f"default: 1/{4 * 2**halvings} of the stability edge (at 1/{2 * 2**halvings} the variance does not settle)"
             )
         start = theory.stationary_covariance(geometry.hessian, geometry.gradient_covariance, **_common(now))
-        found = closure(problem, geometry.vector, start, **_common(now))
+        found = stationary_law(problem, geometry.vector, start=start, **_common(now))
         if found is not None or settings.chosen == "user":
             return now, found
     return settings, None
 
 
-def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: Closure | None) -> Predictions:
+def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: SelfConsistentLaw | None) -> Predictions:
     """All predictions of the stationary law, in the eigenbasis of H at the mode; `mean` is from `settled`."""
     basis, common = geometry.eigenvectors, _common(settings)
     of = geometry.hessian, geometry.gradient_covariance
     discrete = theory.stationary_covariance(*of, **common)
     epochs: dict[str, Any] = {**common, "sampling": "shuffled", "num_examples": geometry.num_examples}
     shuffled = theory.stationary_covariance(*of, **epochs)
-    over = closure(problem, geometry.vector, shuffled, shuffled=True, **common)
+    over = stationary_law(problem, geometry.vector, start=shuffled, sampling="shuffled", **common)
     relaxation, times = _times(of if mean is None else (mean.hessian, mean.gradient_covariance), basis, settings)
     return Predictions(
         along(basis, theory.stationary_covariance(*of, time="continuous", **common)),

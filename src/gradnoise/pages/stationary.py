@@ -11,10 +11,9 @@ import optax
 from gradnoise import derivatives, oracles
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, Run, record, simulate
-from gradnoise.measure import LocalGeometry
+from gradnoise.measure import LocalGeometry, SelfConsistentLaw
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
-from gradnoise.pages.closure import Closure
 from gradnoise.pages.predictions import Predictions, Settings, along, predict
 from gradnoise.pages.verdicts import SILENT, compared, verdict
 from gradnoise.results import Estimate, mean_of
@@ -92,7 +91,7 @@ def observe(run: Run | None, mode: Array, basis: Array) -> Observed | None:
 
 
 def stationary_section(
-    problem: Any, mode: Mode, geometry: LocalGeometry, posterior: Array, settings: Settings, law: Closure | None, *,
+    problem: Any, mode: Mode, geometry: LocalGeometry, posterior: Array, settings: Settings, law: SelfConsistentLaw | None, *,
     num_chains: int | None, budget: Budget, key: int, progress: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Predict, simulate, compare; `posterior` is the covariance (D, D) to compare with, `law` from `settled`, `progress` makes a bar by name."""
