@@ -267,7 +267,7 @@ def test_fisher_scoring_golden_g3(kind, time, printed, divergence):
 def test_fisher_scoring_scalar_rule_t7():
     """KL(a h) − KL(h) = (D/2)(a − 1 − ln a) in continuous time."""
     law = {"step_size": EPSILON, "injected": INJECTED, "batch_size": 10, "time": "continuous"}
-    G = theory.fisher_scoring_preconditioner(A3, C3, kind="scalar", **TUNING)
+    G = theory.fisher_scoring_preconditioner(A3, C3, kind="scalar", time="continuous", **TUNING)
 
     def divergence(a):
         sigma = theory.fisher_scoring_covariance(A3, C3, preconditioner=a * G, **law)

@@ -13,6 +13,7 @@ from gradnoise.scaling.equilibrium import (
 )
 from gradnoise.scaling.limits import max_kappa
 from gradnoise.scaling.linear_rule import linear
+from gradnoise.scaling.ramp_rule import ramp
 from gradnoise.scaling.records import TOLERANCE, Condition, Scaled
 from gradnoise.scaling.root_rule import square_root
 from gradnoise.scaling.svag_rule import svag
@@ -29,6 +30,7 @@ __all__ = [
     "max_factor_for_linear",
     "max_kappa",
     "max_learning_rate_for_sde",
+    "ramp",
     "scale_invariant_norm",
     "square_root",
     "svag",

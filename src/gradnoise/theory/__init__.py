@@ -11,6 +11,7 @@ from gradnoise.theory.averaged_sampler import (
     averaging_range,
 )
 from gradnoise.theory.averages import iterate_average_covariance
+from gradnoise.theory.bayesian import BayesianTuning, bayesian_tuning
 from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
 from gradnoise.theory.chain import LinearChain, NotLinear, power_sums, stein
 from gradnoise.theory.escape import KramersRate, escape_rate, kramers_rate, piecewise_escape_time, transverse_gain
@@ -20,7 +21,13 @@ from gradnoise.theory.evidence import (
     log_evidence_ratio,
     log_occam_factor,
 )
-from gradnoise.theory.fisher import fisher_scoring_covariance, fisher_scoring_injection, fisher_scoring_preconditioner
+from gradnoise.theory.fisher import (
+    FisherScoringError,
+    fisher_scoring_covariance,
+    fisher_scoring_error,
+    fisher_scoring_injection,
+    fisher_scoring_preconditioner,
+)
 from gradnoise.theory.gaussian_inputs import gaussian_inputs_moments
 from gradnoise.theory.kesten import least_squares_tail_exponent
 from gradnoise.theory.langevin import (
@@ -104,17 +111,22 @@ from gradnoise.theory.svag import (
 )
 from gradnoise.theory.tails import multiplier_tail_exponent, tail_exponent, tail_exponent_estimate
 from gradnoise.theory.targets import preconditioner_for
+from gradnoise.theory.tradeoff import BatchTradeoff, batch_tradeoff
 from gradnoise.theory.trajectory import BatchMeans, batch_means_error, hessian_regression_error, long_run_bound
 from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
+from gradnoise.theory.weights import gaussian_weights
 
 __all__ = [
     "AdaptiveLaw",
     "AveragingRange",
     "BatchMeans",
+    "BatchTradeoff",
+    "BayesianTuning",
     "BestStep",
     "Circulation",
     "CorrectedLangevin",
     "Decomposition",
+    "FisherScoringError",
     "KramersRate",
     "LangevinError",
     "LearningCoefficient",
@@ -134,6 +146,8 @@ __all__ = [
     "averaging_range",
     "batch_means_error",
     "batch_noise",
+    "batch_tradeoff",
+    "bayesian_tuning",
     "best_sign_step",
     "best_step",
     "bowl_passage_time",
@@ -152,12 +166,14 @@ __all__ = [
     "epoch_average_covariance",
     "escape_rate",
     "fisher_scoring_covariance",
+    "fisher_scoring_error",
     "fisher_scoring_injection",
     "fisher_scoring_preconditioner",
     "fixed_order_covariance",
     "force_decomposition",
     "gaussian_inputs_moments",
     "gaussian_kl",
+    "gaussian_weights",
     "gradient_estimates",
     "gradient_noise_scale",
     "hessian_regression_error",

@@ -13,6 +13,8 @@ from gradnoise.theory.modes import bends, modes_of, rate_edge
 from gradnoise.theory.noise import batch_noise
 
 KINDS = ("scalar", "diagonal", "diagonal_closed", "sqrt", "full")
+SILENT = 1e-9  # noise over curvature, relative to the noisiest direction, from which one counts as without noise
+_SINGULAR = 1e-14  # eigenvalues of a correlation matrix from which no digit of an inverse is left
 
 
 def optimal_learning_rate(
@@ -64,14 +66,13 @@ def optimal_learning_rate(
     if power <= 0:
         msg = "gradient_covariance must not be zero: without gradient noise no learning rate reaches the posterior."
         raise ValueError(msg)
-    small_step = 2 * len(noise) * (1 - mu) / (examples * power)
     if time == "continuous":
-        return small_step
+        return 2 * len(noise) * (1 - mu) / (examples * power)
     if hessian is None:
         msg = "hessian must be given when time='discrete', got None: the exact optimum depends on the curvature. Pass it, or time='continuous'."
         raise ValueError(msg)
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
-    return _discrete_rate(hessian, noise, shape, examples, mu, small_step)
+    return discrete_rate(hessian, noise, shape, examples, mu)
 
 
 def optimal_preconditioner(
@@ -121,11 +122,12 @@ def optimal_preconditioner(
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
     if kind == "full":
+        if time == "continuous":
+            require_noise(noise, hessian)
         curvature = (1 - mu) / (1 + mu) * hessian if time == "discrete" else np.zeros_like(hessian)
         return inverse_of(curvature + examples * noise, 2 * (1 - mu))
     if kind == "diagonal":
-        _require_definite(noise)  # else every divergence is infinite
-        return _best_diagonal(hessian, noise, examples, mu, time)
+        return best_diagonal(hessian, noise, examples, mu, time)
     if kind == "diagonal_closed":
         return np.diag(2 * (1 - mu) / (examples * _noise_diagonal(noise)))
     shape = np.eye(len(noise)) if kind == "scalar" else np.diag(_noise_diagonal(noise) ** -0.5)
@@ -148,20 +150,26 @@ def _shape(preconditioner: ArrayLike | None, size: int) -> Array:
 
 
 def inverse_of(matrix: Array, factor: float) -> Array:
-    """Return factor·matrix⁻¹ of a positive definite matrix, or say what is missing."""
-    _require_definite(matrix)
-    inverse = factor * np.linalg.inv(matrix)
+    """Return factor·matrix⁻¹ of a positive definite matrix, or say what is missing; the units of the parameters do not matter."""
+    scale = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    if scale.min() <= 0 or np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] <= _SINGULAR:
+        raise ValueError(_NOISELESS)
+    inverse = factor * np.linalg.inv(matrix / np.outer(scale, scale)) / np.outer(scale, scale)
     return np.asarray((inverse + inverse.T) / 2)
 
 
-def _require_definite(matrix: Array) -> None:
-    low, high = np.linalg.eigvalsh(matrix)[[0, -1]]
-    if low <= 1e-14 * high:
-        msg = (
-            "gradient_covariance must be positive definite here, but has a direction without noise. "
-            "Use kind='full' in discrete time, or corrected_langevin_tuning, which adds the missing noise."
-        )
-        raise ValueError(msg)
+def require_noise(noise: Array, hessian: Array) -> None:
+    """Raise where a direction has (relative to its curvature) at most `SILENT` of the noise of the noisiest."""
+    root = np.linalg.inv(np.linalg.cholesky(hessian))
+    low, high = np.linalg.eigvalsh(root @ noise @ root.T)[[0, -1]]
+    if low <= SILENT * high:
+        raise ValueError(_NOISELESS)
+
+
+_NOISELESS = (
+    "gradient_covariance must be positive definite here, but has a direction without noise. "
+    "Use kind='full' in discrete time, or corrected_langevin_tuning, which adds the missing noise."
+)
 
 
 def _noise_diagonal(noise: Array) -> Array:
@@ -172,7 +180,9 @@ def _noise_diagonal(noise: Array) -> Array:
     return diagonal
 
 
-def _discrete_rate(hessian: Array, noise: Array, shape: Array, examples: int, mu: float, small_step: float) -> float:
+def discrete_rate(hessian: Array, noise: Array, shape: Array, examples: int, mu: float) -> float:
+    """Return the η that minimises KL(Σ(η)‖(N H)⁻¹) with preconditioner ηP, exact in discrete time."""
+    small_step = 2 * len(noise) * (1 - mu) / (examples * float(np.sum(noise * shape)))
     found = modes_of(hessian, shape)
     r, s, (a, b) = found.rates, found.gradient_noise(noise), bends(mu, "discrete")
     linear = (1 - mu) * np.add.outer(r, r)
@@ -191,8 +201,9 @@ def _discrete_rate(hessian: Array, noise: Array, shape: Array, examples: int, mu
     return float(np.exp(brentq(slope, low, high, xtol=1e-14)))
 
 
-def _best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time: str) -> Array:
+def best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time: str) -> Array:
     """Minimise the KL divergence over ln P_kk with its exact gradient, from the scalar and the closed-form optimum."""
+    require_noise(noise, hessian)  # else every divergence is infinite
     a, b = bends(mu, time)
     edge = rate_edge(momentum=mu) if time == "discrete" else np.inf
     log_posterior = -np.linalg.slogdet(examples * hessian)[1]
