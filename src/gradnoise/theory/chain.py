@@ -12,9 +12,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-
-_DOUBLINGS = 64  # 2⁶⁴ steps: more than any radius below 1 in float64 needs
-_NEGLIGIBLE = 1e-18  # a power of F this small adds nothing to a float64 sum of squares
+from gradnoise.theory.powers import NEGLIGIBLE, power_sums, stein
 
 
 @dataclass(frozen=True)
@@ -32,82 +30,6 @@ class NotLinear:
         return False
 
 
-def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
-    r"""Solve Z = F Z Fᵀ + Ω: the covariance of a stationary linear recursion.
-
-    Equation: Z = Σ_{j≥0} Fʲ Ω Fʲᵀ, summed by doubling, Z_{2m} = Z_m + Fᵐ Z_m Fᵐᵀ. Every term is positive semidefinite, so
-    nothing cancels, also beside the edge of stability and where F has no basis of eigenvectors (critical damping).
-
-    ==========  ======  ======  ==========================
-    argument    symbol  shape   scale
-    ==========  ======  ======  ==========================
-    transition  F       (n, n)  per step
-    noise       Ω       (n, n)  state², added each step
-    returns     Z       (n, n)  state²
-    ==========  ======  ======  ==========================
-
-    Assumptions: spectral radius of F below 1, else ValueError. Ω may be any matrix.
-    Limit: F → 0 gives Ω. With n = 1 it is Ω/(1 − F²).
-
-    Reference: Smith (1968), Matrix equation XA + BX = C, SIAM J. Appl. Math. 16, for the doubling.
-
-    >>> stein([[0.5, 0.0], [0.0, 0.2]], [[3.0, 0.9], [0.9, 0.96]])
-    array([[4., 1.],
-           [1., 1.]])
-    """
-    power = _checks.square("transition", transition)
-    total = _checks.square("noise", noise, len(power))
-    for _ in range(_DOUBLINGS):
-        size = np.abs(power).max()
-        if size**2 <= _NEGLIGIBLE / len(power) ** 2:
-            return total
-        if size > 1e30:  # no stable chain swings that far
-            break
-        total = total + power @ total @ power.T
-        power = power @ power
-    msg = "transition must have a spectral radius below 1: its powers do not die out, so there is no stationary law."
-    raise ValueError(msg)
-
-
-def power_sums(transition: ArrayLike, count: int) -> tuple[Array, Array, Array]:
-    r"""Sum powers of a matrix without inverting I − F, in O(log T) products.
-
-    Equation: Fᵀ (the T-th power), G_T = Σ_{j<T} Fʲ and U_T = Σ_{k=1..T} G_k = Σ_{j<T} (T − j) Fʲ, from
-    G_{m+n} = G_m + Fᵐ G_n and U_{m+n} = U_m + n G_m + Fᵐ U_n.
-
-    ==========  ======  ===========  ==================
-    argument    symbol  shape        scale
-    ==========  ======  ===========  ==================
-    transition  F       (..., n, n)  per step
-    count       T       ()           steps, T ≥ 0
-    returns     –       three of F's shape  dimensionless
-    ==========  ======  ===========  ==================
-
-    Assumptions: none; leading axes are independent matrices.
-    Limit: F = I gives I, T·I and T(T+1)/2·I, where the closed form (I − Fᵀ)(I − F)⁻¹ divides by zero.
-
-    Reference: derived here; U_T Z replaces F(I−F^T)(I−F)⁻² Z, which is the same without the cancellation.
-
-    >>> power, once, twice = power_sums([[0.5, 0.0], [0.0, 1.0]], 3)
-    >>> np.diag(power), np.diag(once), np.diag(twice)
-    (array([0.125, 1.   ]), array([1.75, 3.  ]), array([4.25, 6.  ]))
-    """
-    base, count = _checks.array("transition", transition), _checks.integer("count", count, low=0)
-    if base.ndim < 2 or base.shape[-1] != base.shape[-2]:
-        msg = f"transition must be square matrices (..., n, n), got shape {base.shape}."
-        raise ValueError(msg)
-    one = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
-    power, once, twice, done = one, np.zeros_like(base), np.zeros_like(base), 0
-    for bit in bin(count)[2:] if count else "":
-        # T → 2T, then one more where the bit is set: the binary digits of count from the left
-        power, once, twice = power @ power, once + power @ once, twice + done * once + power @ twice
-        done *= 2
-        if bit == "1":
-            power, once, twice = base @ power, one + base @ once, one + done * one + base @ twice
-            done += 1
-    return power, once, twice
-
-
 @dataclass(frozen=True, eq=False)
 class LinearChain:
     r"""Linear stationary chain z_{t+1} = F z_t + ζ_t, θ_t = R z_t, with independent ζ of covariance Ω and mean zero.
@@ -123,7 +45,9 @@ class LinearChain:
     readout     R       (D, n)  parameters per unit of state
     ==========  ======  ======  ===============================
 
-    Quantities of a chain whose spectral radius is 1 or more raise ValueError.
+    Equation: z_{t+1} = F z_t + ζ_t, Cov ζ = Ω, θ_t = R z_t; Z = FZFᵀ + Ω, Σ = RZRᵀ.
+    Assumptions: spectral radius of F below 1, else every quantity raises ValueError; ζ independent from step to step.
+    Limit: F = 0 is white noise: Σ = V = RΩRᵀ and every autocorrelation time is 1.
 
     Reference: textbook moments of a vector autoregression, e.g. Lütkepohl (2005), New Introduction to Multiple Time Series
     Analysis, §2.1; for SGD Wang, Ding, Huggins (2026), arXiv 2606.00293. The quadratic time is derived here.
@@ -158,28 +82,60 @@ class LinearChain:
 
     @cached_property
     def spectral_radius(self) -> float:
-        """Largest |eigenvalue| of F; the chain has a stationary law when it is below 1."""
+        """Largest |eigenvalue| of F, a number: ρ = max|λ(F)|. The chain has a stationary law when it is below 1.
+
+        Scale: dimensionless, per step. Limit: SGD has max|1 − ηλ(H)|.
+
+        >>> LinearChain([[0.5, 9.0], [0.0, -0.8]], [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0]]).spectral_radius
+        0.8
+        """
         return float(np.abs(np.linalg.eigvals(self.transition)).max())
 
     @property
     def relaxation_time(self) -> float:
-        """Steps in which the slowest direction forgets a factor e: -1/ln(spectral radius)."""
+        """Steps in which the slowest direction forgets a factor e, a number: −1/ln ρ with ρ = `spectral_radius`.
+
+        Scale: steps. Limit: 1/(1 − ρ) as ρ → 1; 0 for white noise.
+
+        >>> round(LinearChain([[0.5]], [[0.75]], [[1.0]]).relaxation_time, 6)
+        1.442695
+        """
         self._require_stable()
         return -1.0 / math.log(self.spectral_radius) if self.spectral_radius > 0 else 0.0
 
     @cached_property
     def state_covariance(self) -> Array:
-        """Z = F Z Fᵀ + Ω, shape (n, n)."""
+        """Covariance of the state, (n, n): Z = F Z Fᵀ + Ω.
+
+        Scale: state². Limit: F = 0 gives Ω.
+
+        >>> LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], [[1.0, 0.0]]).state_covariance
+        array([[1. , 0.5],
+               [0.5, 1. ]])
+        """
         self._require_stable()
         return _symmetrised(stein(self.transition, self.noise))
 
     @cached_property
     def covariance(self) -> Array:
-        """Σ = R Z Rᵀ, the stationary covariance of θ, shape (D, D)."""
+        """Σ = R Z Rᵀ, the stationary covariance of θ, (D, D).
+
+        Scale: parameter². Limit: R = I gives `state_covariance`.
+
+        >>> LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], [[1.0, 2.0]]).covariance
+        array([[7.]])
+        """
         return _symmetrised(self.readout @ self.state_covariance @ self.readout.T)
 
     def autocovariance(self, lag: int) -> Array:
-        """Cov(θ_{t+lag}, θ_t) = R F^lag Z Rᵀ, shape (D, D); a negative lag gives the transpose."""
+        """Cov(θ_{t+lag}, θ_t) = R F^lag Z Rᵀ, (D, D); a negative lag gives the transpose.
+
+        Scale: parameter². Limit: lag 0 gives `covariance`; it dies out like the spectral radius to the power of the lag.
+
+        >>> LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], np.eye(2)).autocovariance(1)
+        array([[0.5 , 0.25],
+               [0.4 , 0.8 ]])
+        """
         lag = _checks.integer("lag", lag, low=-(2**62))
         ahead = (
             self.readout @ np.linalg.matrix_power(self.transition, abs(lag)) @ self.state_covariance @ self.readout.T
@@ -188,28 +144,53 @@ class LinearChain:
 
     @cached_property
     def long_run_covariance(self) -> Array:
-        """V = Σ_j Cov(θ_{t+j}, θ_t) over all lags = R (I−F)⁻¹ Ω (I−F)⁻ᵀ Rᵀ; T·Var(mean of T steps) tends to it."""
+        """V = Σ_j Cov(θ_{t+j}, θ_t) over all lags = R (I−F)⁻¹ Ω (I−F)⁻ᵀ Rᵀ, (D, D); T·Var(mean of T steps) tends to it.
+
+        Scale: parameter², times steps. Limit: SGD, heavy ball and Nesterov share H⁻¹SH⁻¹, whatever their rate.
+
+        >>> LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], np.eye(2)).long_run_covariance
+        array([[3., 3.],
+               [3., 9.]])
+        """
         self._require_stable()
         gain = np.linalg.solve((np.eye(len(self.transition)) - self.transition).T, self.readout.T).T
         return _symmetrised(gain @ self.noise @ gain.T)
 
     def average(self, window: int) -> Array:
-        """Covariance of the mean of `window` consecutive steps, D_T = R (U_T Z + Z U_Tᵀ − T Z) Rᵀ/T², U_T = Σ_j (T−j) Fʲ."""
+        """Covariance of the mean of T = `window` steps, (D, D): D_T = R (U_T Z + Z U_Tᵀ − T Z) Rᵀ/T², U_T = Σ_j (T−j) Fʲ.
+
+        Scale: parameter². Limit: T = 1 gives `covariance`; T·D_T → `long_run_covariance`.
+
+        >>> LinearChain([[0.5]], [[0.75]], [[1.0]]).average(2)
+        array([[0.75]])
+        """
         window = _checks.integer("window", window)
         weighted = power_sums(self.transition, window)[2] @ self.state_covariance
         inner = weighted + weighted.T - window * self.state_covariance
         return _symmetrised(self.readout @ inner @ self.readout.T) / window**2
 
     def ema(self, decay: float) -> Array:
-        """Covariance of e ← ρ e + (1−ρ) θ: (1−ρ)/(1+ρ) R [(I−ρF)⁻¹Z + Z(I−ρF)⁻ᵀ − Z] Rᵀ."""
+        """Covariance of e ← ρ e + (1−ρ) θ, (D, D): (1−ρ)/(1+ρ) R [(I−ρF)⁻¹Z + Z(I−ρF)⁻ᵀ − Z] Rᵀ, ρ = `decay` in [0, 1).
+
+        Scale: parameter². Limit: ρ = 0 gives `covariance`; ρ → 1 gives (1−ρ)/2 times `long_run_covariance`.
+
+        >>> LinearChain([[0.5]], [[0.75]], [[1.0]]).ema(0.5).round(6)
+        array([[0.555556]])
+        """
         decay = _checks.within("decay", decay, 0.0, 1.0, closed="left")
         return (1 - decay) / (1 + decay) * self._read(_two_sided(decay * self.transition, self.state_covariance))
 
     def iact(self, direction: ArrayLike, *, quadratic: bool = False, thin: int = 1) -> float:
-        r"""Integrated autocorrelation time τ = Σ_j corr(lag j), in kept draws (one step in `thin` is kept).
+        r"""Integrated autocorrelation time τ = Σ_j corr(lag j), a number, in kept draws (one step in `thin` is kept).
 
         Of aᵀθ for a vector `direction` a (D,); with `quadratic=True` of (aᵀθ)², or of θᵀAθ for a matrix A (D, D). The variance
         estimated from T steps has relative standard error √(2τ/T) when θ is Gaussian.
+
+        Scale: kept draws. Limit: white noise has 1; one mode f has (1+f)/(1−f), and (1+f²)/(1−f²) for its square.
+
+        >>> chain = LinearChain([[0.5]], [[0.75]], [[1.0]])
+        >>> round(chain.iact([1.0]), 6), round(chain.iact([1.0], quadratic=True), 6), round(chain.iact([1.0], thin=2), 6)
+        (3.0, 1.666667, 1.666667)
         """
         direction = _direction(direction, self.readout.shape[0], quadratic)
         thinned = np.linalg.matrix_power(self.transition, _checks.integer("thin", thin))
@@ -225,11 +206,17 @@ class LinearChain:
         return 2 * float(np.sum(form * stein(thinned, seed))) / variance - 1
 
     def worst_iact(self, *, quadratic: bool = False, thin: int = 1) -> float:
-        r"""Largest integrated autocorrelation time over all directions, exact.
+        r"""Largest integrated autocorrelation time over all directions, exact: max_a aᵀVa/aᵀΣa, a number.
 
         Linear: the largest generalised eigenvalue of V against Σ. Quadratic: the largest over *all* symmetric A of θᵀAθ, which
         is the leading eigenvalue of A → ½ Σ_j (Γ_j A Γ_jᵀ + Γ_jᵀ A Γ_j) over all lags (Γ_j whitened by Σ), found by Lanczos steps to 1e-6. Directions in which θ does
         not move (Σ singular) do not count. The quadratic time costs about 0.5 s for a state of 200 numbers, 17 s for 600.
+
+        Scale: kept draws. Limit: SGD with commuting H and C has (2 − x)/x, and (1 + (1−x)²)/(1 − (1−x)²) for squares, x = ηλ_min < 1.
+
+        >>> chain = LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.0], [0.0, 0.36]], [[1.0, 0.0], [0.0, 1.0]])
+        >>> round(chain.worst_iact(), 6), round(chain.worst_iact(quadratic=True), 6)
+        (9.0, 4.555556)
         """
         thinned = np.linalg.matrix_power(self.transition, _checks.integer("thin", thin))
         whiten = _whitener(self.covariance)
@@ -241,7 +228,13 @@ class LinearChain:
     def effective_sample_size(
         self, direction: ArrayLike, num_steps: int, num_chains: int = 1, *, quadratic: bool = False
     ) -> float:
-        """Return the number of independent draws that num_chains·num_steps steps are worth: num_chains·num_steps/τ."""
+        """Return the number of independent draws that num_chains·num_steps steps are worth: num_chains·num_steps/τ.
+
+        Scale: draws. Limit: white noise is worth every step; τ is that of `iact`.
+
+        >>> LinearChain([[0.5]], [[0.75]], [[1.0]]).effective_sample_size([1.0], 300, num_chains=2)
+        200.0
+        """
         steps, chains = _checks.integer("num_steps", num_steps), _checks.integer("num_chains", num_chains)
         return steps * chains / self.iact(direction, quadratic=quadratic)
 
@@ -302,7 +295,7 @@ def _worst_quadratic(transition: Array, state: Array, readout: Array) -> float:
     rank = readout.shape[1]
     lead = state @ readout
     powers = [transition]
-    while np.abs(powers[-1]).max() > _NEGLIGIBLE**0.5:
+    while np.abs(powers[-1]).max() > NEGLIGIBLE**0.5:
         powers.append(powers[-1] @ powers[-1])
 
     def apply(flat: Array) -> Array:

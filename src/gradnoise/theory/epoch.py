@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradnoise._types import Array
-from gradnoise.theory.chain import power_sums
 from gradnoise.theory.modes import mode_gain, mode_transitions
+from gradnoise.theory.powers import power_sums
 
 
 def _congruence(blocks: Array, pairs: Array) -> Array:

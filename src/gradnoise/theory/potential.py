@@ -54,12 +54,24 @@ class Circulation(Decomposition):
 
     @cached_property
     def frequencies(self) -> Array:
-        """Angular velocities of the flow θ̇ = −QUθ, (D // 2,), descending; radians per unit time."""
+        """Angular velocities ω of the flow θ̇ = −QUθ, (D // 2,), descending: the eigenvalues ±iω of QU.
+
+        Scale: 1/time (radians; η a step). Limit: 0 where H and D commute; in two dimensions |Q₁₂|√det U.
+
+        >>> circulation([[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.8], [0.8, 1.0]], temperature=0.25).frequencies.round(6)
+        array([0.624695])
+        """
         return np.sort(np.linalg.eigvals(self.antisymmetric @ self.potential).imag)[::-1][: len(self.potential) // 2]
 
     @cached_property
     def entropy_production(self) -> float:
-        """σ = −Tr(D⁻¹QUQ), per unit time; infinite where a current flows in a direction without noise."""
+        """σ = −Tr(D⁻¹QUQ), a number; infinite where a current flows in a direction without noise.
+
+        Scale: 1/time (η a step). Limit: 0 where H and D commute.
+
+        >>> round(circulation([[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.8], [0.8, 1.0]], temperature=0.25).entropy_production, 6)
+        1.6
+        """
         values, vectors = np.linalg.eigh(self.diffusion)
         kept = values > 1e-12 * values[-1]
         swirl = vectors.T @ self.antisymmetric @ self.potential @ self.antisymmetric @ vectors
@@ -69,7 +81,13 @@ class Circulation(Decomposition):
         return max(0.0, float(-np.sum(np.diag(swirl)[kept] / values[kept])))
 
     def velocity(self, position: ArrayLike) -> Array:
-        """j(θ) = −QUθ, the circulating part of the drift; the current is j times the density."""
+        """j(θ) = −QUθ, (D,), the circulating part of the drift at `position` θ; the current is j times the density.
+
+        Scale: parameter/time (η a step). Limit: 0 where H and D commute; tangent to the level lines of Φ everywhere.
+
+        >>> circulation([[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.8], [0.8, 1.0]], temperature=0.25).velocity([1.0, 0.0]).round(6)
+        array([0.520325, 1.626016])
+        """
         position = _checks.vector("position", position, len(self.potential))
         return np.asarray(-self.antisymmetric @ self.potential @ position)
 

@@ -37,7 +37,14 @@ class StabilityEdges:
 
     @property
     def fourth_moment(self) -> float | None:
-        """η₄, or None above 12 modes or without data."""
+        """η₄ = sup{η: E|θ|⁴ < ∞}, a number, or None above 12 modes or without data.
+
+        Scale: parameter²/loss. Limit: one input x = 1 has no noise in its curvature: 2, like both other edges.
+
+        >>> from gradnoise.theory import least_squares_edges
+        >>> round(least_squares_edges([[1.0], [1.0]], batch_size=1).fourth_moment, 6)
+        2.0
+        """
         return self._problem.fourth_edge
 
 
@@ -74,22 +81,54 @@ class LeastSquaresMoments:
 
     @cached_property
     def second_moment_edge(self) -> float:
-        """Learning rate from which on the covariance is infinite."""
+        """η₂ = sup{η: E|θ|² < ∞}, a number: the learning rate from which on the covariance is infinite.
+
+        Scale: parameter²/loss. Limit: one parameter, batch size 1: 2 E x²/E x⁴.
+
+        >>> from gradnoise.theory import least_squares_moments
+        >>> law = least_squares_moments([[1], [2]], [1, 1], learning_rate=0.1, batch_size=1)
+        >>> round(law.second_moment_edge, 6)  # 2 (1 + 4)/(1 + 16)
+        0.588235
+        """
         return self._problem.moments.edge
 
     @cached_property
     def fourth_moment_edge(self) -> float | None:
-        """Learning rate from which on a sample covariance has no standard error; None above 12 modes or without data."""
+        """η₄ = sup{η: E|θ|⁴ < ∞}, a number: beyond it a sample covariance has no standard error. None above 12 modes or without data.
+
+        Scale: parameter²/loss. Limit: one parameter, batch size 1: E(1 − ηx²)⁴ = 1.
+
+        >>> from gradnoise.theory import least_squares_moments
+        >>> law = least_squares_moments([[1], [2]], [1, 1], learning_rate=0.1, batch_size=1)
+        >>> round(((1 - law.fourth_moment_edge) ** 4 + (1 - 4 * law.fourth_moment_edge) ** 4) / 2, 6)
+        1.0
+        """
         return self._problem.fourth_edge
 
     @cached_property
     def second_moment_radius(self) -> float:
-        """Factor by which a deviation of the second moments from stationarity shrinks each step, in the long run."""
+        """Factor r, a number, by which a deviation of the second moments from stationarity shrinks each step: r = lim |Σ_t − Σ|^{1/t}.
+
+        Scale: dimensionless, per step. Limit: one parameter, batch size 1: E(1 − ηx²)²; 1 at the second-moment edge.
+
+        >>> from gradnoise.theory import least_squares_moments
+        >>> law = least_squares_moments([[1], [2]], [1, 1], learning_rate=0.1, batch_size=1)
+        >>> round(law.second_moment_radius, 6)  # (0.81 + 0.36)/2
+        0.585
+        """
         return self._problem.moments.radius(self.learning_rate)
 
     @cached_property
     def chain(self) -> LinearChain:
-        """The linear chain with this averaged noise, on the directions that the data see; θ = mean + R z."""
+        """The chain z ← F z + ζ with the averaged noise S, on the directions that the data see, (D, n) read-out R: θ = mean + R z.
+
+        Scale: parameters. Limit: its covariance is `covariance`, at every learning rate below the edge.
+
+        >>> from gradnoise.theory import least_squares_moments
+        >>> law = least_squares_moments([[1], [2]], [1, 1], learning_rate=0.1, batch_size=1)
+        >>> bool(np.isclose(law.chain.covariance[0, 0], law.covariance[0, 0]))
+        True
+        """
         found, basis = self._problem.moments, self._problem.basis
         chain = chain_from_noise(
             np.diag(found.curvatures),
