@@ -251,6 +251,12 @@ SCALES = [
         for kind in ("scalar", "diagonal", "diagonal_closed", "sqrt")
     ),
     Row("preconditioner_for", NO_RATE | take("target momentum"), None, -1, 2),
+    Row("preconditioner_for", TUNE | {"target": "posterior", "momentum": 0.4}, None, -1, 2),
+    Row("preconditioner_for", TUNE | {"target": "tempered", "temperature": 1.7}, None, -1, 2),
+    *(
+        Row("bayesian_tuning", TUNE | {"method": "langevin", "budget": 0.1}, read, a, b)
+        for read, a, b in (("learning_rate", -1, 2), ("iact", 0, 0), ("errors", 0, 0))
+    ),
     Row("langevin_correction", TUNE | {"preconditioner": Of(P / 20, -1, 2)}, None, 2, -2),
     Row("langevin_covariance", TUNE | take("step_size"), None, 0, 2),
     Row("corrected_langevin_tuning", TUNE, "injected_covariance", 0, 2),
@@ -330,6 +336,16 @@ SCALES = [
     Row("rmsprop_law", ADAM, "preconditioner", -1, 2),
     Row("fisher_scoring_covariance", SCORING | take("preconditioner"), None, 0, 2),
     Row("fisher_scoring_preconditioner", SCORING | {"num_examples": EXAMPLES}, None, -1, 2),
+    *(
+        Row(
+            "fisher_scoring_error",
+            SCORING | {"preconditioner": Of(P / 60, -1, 2), "num_examples": EXAMPLES},
+            read,
+            a,
+            b,
+        )
+        for read, a, b in (("discretisation", 0, 2), ("mismatch", 0, 2), ("relative", 0, 0))
+    ),
     Row(
         "fisher_scoring_injection",
         take("gradient_covariance batch_size", cap=Of(0.01, -1, 2), step_size=0.5, num_examples=EXAMPLES),
@@ -345,6 +361,23 @@ SCALES = [
     Row("continuous_autocovariance", SGD | {"momentum": 0.4, "lag": 2.5}, None, 0, 2),
     Row("variance_errors", {"covariance": SPREAD, "target": Of(C, 0, 2)}, None, 0, 0),
     Row("langevin_error", NO_RATE | {"step_size": Of(0.001, 0, 2), "num_examples": EXAMPLES}, "minibatch", 0, 2),
+    *(
+        Row(
+            "scheduled_langevin_covariance",
+            NO_RATE
+            | {
+                "num_examples": EXAMPLES,
+                "start": SPREAD,
+                "step_sizes": Of(0.001 * (1 + np.arange(30)) ** -0.5, 0, 2),
+                "burn_in": 5,
+                "every": 3,
+            },
+            read,
+            0,
+            2,
+        )
+        for read in ("draws", "step_weighted", "final")
+    ),
     Row("averaging_factors", {"hessian": HESSIAN, "learning_rate": RATE, "window": 20}, None, 0, 0),
     Row("averaging_correlation", {"hessian": HESSIAN, "learning_rate": RATE, "window": 20}, None, 0, 0),
     Row("averaging_range", {"hessian": HESSIAN, "num_examples": 600, "batch_size": 10}, "low", -1, 2),
@@ -420,6 +453,11 @@ DIMENSIONLESS = {
     ),
     "svag_coefficients": ({"l": 4.0}, "the factor l alone"),
     "svag_moments": ({"l": 4.0}, "the factor l alone"),
+    "batch_tradeoff": (
+        {"batch_size": 10.0, "critical_batch_size": 40.0, "fewest_steps": 300.0},
+        "numbers of examples and steps",
+    ),
+    "gaussian_weights": ({"normals": LABELS, "batch_size": 4}, "weights of examples"),
 }
 
 

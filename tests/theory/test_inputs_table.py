@@ -41,6 +41,10 @@ def no_positive(value):
     return no_covariance(value) | {"singular": flat}
 
 
+def no_stack(_):
+    return BAD_ARRAYS | {"a number": 1.0}
+
+
 def no_vector(value):
     entry = np.array(value, dtype=float)
     entry[0] = np.nan
@@ -119,22 +123,23 @@ WRONG = {
     no_matrix: "X gradients",
     no_tensor: "third_derivative diffusion_gradient",
     no_vector: "y truth gradient mean_q mean_p direction position multipliers",
-    no_levels: "rates standard_deviation small_squared_norms big_squared_norms weights transverse_curvatures",
+    no_levels: "step_sizes rates standard_deviation small_squared_norms big_squared_norms weights transverse_curvatures",
     no_real: "lag start target low minimum saddle frequency ridge total_log_joint total_cost",
     no_level: "label_noise localization eps noise_scale",
     no_size: (
         "learning_rate step_size temperature prior_precision observation_scale curvature gradient_variance radius half_width alpha "
         "inverse_temperature barrier minimum_loss saddle_loss escape_curvature saddle_curvature minimum_curvature label_variance "
-        "loss_ratio cap l tolerance"
+        "loss_ratio cap l tolerance budget critical_batch_size fewest_steps"
     ),
     no_part: "fraction share",
     no_decay: "momentum decay b1",
-    no_index: "count num_directions seed",
+    no_index: "burn_in count num_directions seed",
     no_count: (
         "batch_size num_examples window num_steps num_chains thin num_params num_particles num_points num_classes small_batch_size "
-        "big_batch_size length"
+        "big_batch_size length every"
     ),
-    no_word: "sampling time kind exponent well noise",
+    no_word: "sampling time kind exponent well noise method",
+    no_stack: "normals",
     no_flag: "nesterov above_prior quadratic log",
     no_function: "loss slope noise_variance diffusion",
     no_chain: "chain",
@@ -153,6 +158,7 @@ SPECIAL = {
     "continuous_covariance": {"noise": no_square, "injected": no_square},
     "bulk_exponent": {"noise": no_word, "batch_size": no_size},
     "best_step": {"batch_size": no_size, "hessian": no_symmetric},  # a saddle may curve upwards along the gradient
+    "batch_tradeoff": {"batch_size": no_size},
     "best_sign_step": {"batch_size": no_size, "hessian": no_symmetric},
     "loss_power_law": {"batch_size": no_size},
     "critical_noise_scale": {"hessian": no_symmetric},
@@ -169,6 +175,7 @@ SPECIAL = {
     "diffusion_passage_time": {"target": no_real, "diffusion": no_function},
     "chain_passage_time": {"target": no_real},
     "least_squares_noise": {"covariance": no_covariance},
+    "scheduled_langevin_covariance": {"start": no_covariance},
 }
 SPECIAL = {name: SPECIAL.get(name, {}) for name in public_formulas()} | SPECIAL
 for name in ("stationary_covariance", "shuffled_covariance", "shuffled_weights", "langevin_covariance"):

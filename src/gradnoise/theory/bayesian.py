@@ -48,11 +48,6 @@ class BayesianTuning:
     quadratic_iact: float
     chain: LinearChain
 
-    @property
-    def worst(self) -> float:
-        """The larger of the two times: what is minimised."""
-        return max(self.iact, self.quadratic_iact)
-
 
 def bayesian_tuning(
     hessian: ArrayLike,

@@ -30,9 +30,9 @@ def gaussian_weights(normals: ArrayLike, *, batch_size: int) -> Array:
     array([ 3., -1.,  3., -1.])
     """
     size = _checks.batch_size(batch_size)
-    draws = np.asarray(normals, dtype=np.float64)
-    if draws.ndim == 0 or draws.shape[-1] < 2 or not np.isfinite(draws).all():
-        msg = f"normals must be finite with shape (..., N), N >= 2, got {_checks.shown(normals)}."
+    draws = _checks.array("normals", normals)
+    if draws.ndim == 0 or draws.shape[-1] < 2:
+        msg = f"normals must have shape (..., N), N >= 2, got shape {draws.shape}."
         raise ValueError(msg)
     centred = draws - draws.mean(axis=-1, keepdims=True)
     return np.asarray(1 + np.sqrt(draws.shape[-1] / size) * centred)
