@@ -152,6 +152,10 @@ TABLE = {
         "test_phase::test_position_velocity_continuous test_phase::test_continuous_autocovariance_is_the_limit_of_the_discrete_one",
         "transposed",
     ),
+    "scheduled_langevin_covariance": (
+        "test_scheduled::test_scheduled_langevin_law test_scheduled::test_scheduled_langevin_by_matrices",
+        "the first step for ever",
+    ),
     "langevin_error": ("test_sampler_errors::test_langevin_error_is_the_whole_bias", "the paper's minibatch term"),
     "variance_errors": ("test_sampler_errors::test_variance_errors_bound_every_direction", "ratio without - 1"),
     "averaging_factors": ("test_sampler_errors::test_averaging_factors_golden_g3", "continuous time"),
@@ -246,6 +250,7 @@ RECORDS = {
     "BatchMeans",
     "AveragingRange",
     "LangevinError",
+    "ScheduledLangevin",
     "PositionVelocity",
     "AdaptiveLaw",
     "NaturalGradient",

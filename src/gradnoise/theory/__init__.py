@@ -13,7 +13,7 @@ from gradnoise.theory.averaged_sampler import (
 from gradnoise.theory.averages import iterate_average_covariance
 from gradnoise.theory.bayesian import BayesianTuning, bayesian_tuning
 from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
-from gradnoise.theory.chain import LinearChain, NotLinear, power_sums, stein
+from gradnoise.theory.chain import LinearChain, NotLinear
 from gradnoise.theory.escape import KramersRate, escape_rate, kramers_rate, piecewise_escape_time, transverse_gain
 from gradnoise.theory.evidence import (
     linear_regression_evidence,
@@ -30,6 +30,8 @@ from gradnoise.theory.fisher import (
 )
 from gradnoise.theory.gaussian_inputs import gaussian_inputs_moments
 from gradnoise.theory.kesten import least_squares_tail_exponent
+from gradnoise.theory.kinetic import kinetic_chain, kinetic_correction, kinetic_covariance
+from gradnoise.theory.kinetic_search import KineticTuning, kinetic_tuning
 from gradnoise.theory.langevin import (
     CorrectedLangevin,
     corrected_langevin_tuning,
@@ -85,8 +87,10 @@ from gradnoise.theory.potential import (
     lag_asymmetry,
 )
 from gradnoise.theory.power_law import LossPowerLaw, bulk_exponent, loss_power_law
+from gradnoise.theory.powers import power_sums, stein
 from gradnoise.theory.regression import LeastSquaresMoments, StabilityEdges
 from gradnoise.theory.reverse import reverse_learning_rate
+from gradnoise.theory.scheduled import ScheduledLangevin, scheduled_langevin_covariance
 from gradnoise.theory.shift import most_likely_shift
 from gradnoise.theory.shuffled import (
     epoch_average_covariance,
@@ -127,6 +131,7 @@ __all__ = [
     "CorrectedLangevin",
     "Decomposition",
     "FisherScoringError",
+    "KineticTuning",
     "KramersRate",
     "LangevinError",
     "LearningCoefficient",
@@ -137,6 +142,7 @@ __all__ = [
     "NoiseEstimates",
     "NotLinear",
     "PositionVelocity",
+    "ScheduledLangevin",
     "StabilityEdges",
     "SvagMoments",
     "adam_law",
@@ -178,6 +184,10 @@ __all__ = [
     "gradient_noise_scale",
     "hessian_regression_error",
     "iterate_average_covariance",
+    "kinetic_chain",
+    "kinetic_correction",
+    "kinetic_covariance",
+    "kinetic_tuning",
     "kramers_rate",
     "lag_asymmetry",
     "langevin_correction",
@@ -220,6 +230,7 @@ __all__ = [
     "relaxation_times",
     "reverse_learning_rate",
     "rmsprop_law",
+    "scheduled_langevin_covariance",
     "shuffled_covariance",
     "shuffled_weights",
     "stability_edge",
