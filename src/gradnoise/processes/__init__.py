@@ -6,6 +6,7 @@ static (functions, sizes).
 """
 
 from gradnoise.processes.composition import Composed, compose
-from gradnoise.processes.overdamped import Langevin, langevin
+from gradnoise.processes.overdamped import Decreasing, Langevin, langevin
+from gradnoise.processes.slow_hyperparameters import HyperparameterSGD, hyperparameter_sgd
 
-__all__ = ["Composed", "Langevin", "compose", "langevin"]
+__all__ = ["Composed", "Decreasing", "HyperparameterSGD", "Langevin", "compose", "hyperparameter_sgd", "langevin"]
