@@ -230,6 +230,7 @@ def test_averages_and_ema(Sgd):
         means.append(total / window)
         smoothed.append(running)
     right = theory.iterate_average_covariance(H, C, window=window, **setting)
+    np.testing.assert_allclose(chain.average(window), right, rtol=1e-12)
     planted_defects(
         check(np.stack(means[2:], axis=1)),
         right,

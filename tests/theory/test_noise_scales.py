@@ -89,6 +89,23 @@ def test_best_step_by_search(size):
     )
 
 
+@pytest.mark.law
+def test_noise_scale_by_simulation():
+    """E|ĝ|² of a batch of B is |g|²(1 + 𝓑/B): 50 000 batches of 8 examples."""
+    rows = np.random.default_rng(4).normal(size=(50_000, 8, 2)) @ np.linalg.cholesky(C).T + G
+    measured = mean_of(np.sum(rows.mean(1) ** 2, axis=1) / (G @ G))
+    scale = theory.gradient_noise_scale(G, C)
+    planted_defects(
+        lambda found: assert_estimate(measured, 1 + found / 8),
+        scale,
+        {
+            "missing factor 2": 2 * scale,
+            "det for trace": np.linalg.det(C) / (G @ G),
+            "|g| for |g|²": scale * np.sqrt(G @ G),
+        },
+    )
+
+
 def test_noise_scales_equal_for_isotropic_curvature():
     simple = theory.gradient_noise_scale(G, C)
     planted_defects(

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gradnoise import theory
+from gradnoise.testing import planted_defects
 
 H = np.array([[2, 0.3], [0.3, 0.5]])
 C = np.array([[1, -0.2], [-0.2, 0.4]])
@@ -59,7 +60,12 @@ def test_shuffled_design_5():
     assert_allclose(heavy, heavy.T, rtol=1e-13)
     independent = theory.mode_covariance(rates, np.ones((4, 4)))
     assert_allclose(found, found.T, rtol=1e-13)
-    assert_allclose(np.diag(found / independent), (0.0168, 0.0951, 0.2717, 0.7057), atol=6e-5)
+    ends = theory.shuffled_weights(rates, num_examples=50, batch_size=1, position="end")
+    planted_defects(
+        lambda weights: assert_allclose(np.diag(weights / independent), (0.0168, 0.0951, 0.2717, 0.7057), atol=6e-5),
+        found,
+        {"independent batches": independent, "momentum": heavy, "ends of the epoch": ends},
+    )
 
 
 def enumerate_orders(hessian, noises, batch, rate, mu, nesterov):
