@@ -1,19 +1,21 @@
-"""Every public formula has a test that can fail, a planted defect that it catches, a source, a symbol table and a doctest."""
+"""Every public formula has a law or agreement test that calls it, a defect planted in that test, and all parts of a docstring.
+
+`audit` reads both from the source; the tests at the end take a piece away and see that it is missed.
+"""
 
 from __future__ import annotations
 
-import ast
-import doctest
-import inspect
 from pathlib import Path
 
 import pytest
+from audit import definitions, docstring_of, gaps_in_docstring, gaps_in_summary, gaps_in_tests, parameters, reached
+from calls import public_formulas
 
 from gradnoise import theory
 
 # formula -> (tests "file::function", a planted defect named in one of them)
 TABLE = {
-    "LinearChain": ("test_law::test_autocovariance test_agreement::test_worst_times_by_brute_force", "transposed"),
+    "LinearChain": ("test_record_fields::test_any_linear_chain", "R forgotten"),
     "LinearChain.autocovariance": (
         "test_law::test_autocovariance test_golden_chain::test_table_recent_2_1",
         "one lag short",
@@ -44,12 +46,22 @@ TABLE = {
         "test_agreement::test_edges_by_bisection test_golden_discrete::test_table_2_1",
         "preconditioner forgotten",
     ),
-    "LinearChain.state_covariance": ("test_identity::test_velocity_block test_agreement::test_stein", "F transposed"),
+    "LinearChain.state_covariance": ("test_record_fields::test_any_linear_chain", "F transposed"),
     "LinearChain.worst_iact": ("test_agreement::test_worst_times_by_brute_force", "best coordinate"),
-    "batch_noise": (
-        "test_agreement::test_batch_noise_by_enumeration test_law::test_without_replacement",
-        "N for N - 1",
+    "batch_tradeoff": ("test_acceptance_formulas::test_batch_tradeoff_by_best_steps", "without - 1"),
+    "bayesian_tuning": (
+        "test_acceptance_formulas::test_bayesian_tuning_by_search test_acceptance_formulas::test_bayesian_tuning_golden_recent_2_4",
+        "τ alone",
     ),
+    "fisher_scoring_error": (
+        "test_acceptance_formulas::test_fisher_scoring_error_by_lyapunov test_acceptance_formulas::test_fisher_scoring_error_golden_g3",
+        "batch size forgotten",
+    ),
+    "gaussian_weights": (
+        "test_acceptance_formulas::test_gaussian_weights_t11 test_acceptance_formulas::test_gaussian_weights_law",
+        "not centred",
+    ),
+    "batch_noise": ("test_agreement::test_batch_noise_by_enumeration", "N for N - 1"),
     "chain_from_noise": (
         "test_agreement::test_discrete_law_and_mode_covariance test_law::test_langevin_correction",
         "noise x 1.05",
@@ -90,7 +102,7 @@ TABLE = {
         "remainder of N/B ignored",
     ),
     "shuffled_weights": (
-        "test_law_shuffled::test_shuffled test_shuffled::test_shuffled_design_5",
+        "test_shuffled::test_shuffled_design_5",
         "independent batches",
     ),
     "stability_edge": ("test_agreement::test_edges_by_bisection", "missing factor 2"),
@@ -101,12 +113,12 @@ TABLE = {
     ),
     "stein": ("test_agreement::test_stein", "F transposed"),
     "best_step": ("test_noise_scales::test_best_step_by_search", "missing factor 1/2"),
-    "critical_noise_scale": ("test_noise_scales::test_noise_scales_equal_for_isotropic_curvature", "H diagonal"),
-    "gradient_estimates": ("test_noise_scales::test_gradient_estimates", "biased |mean|²"),
-    "gradient_noise_scale": (
-        "test_noise_scales::test_noise_scales_equal_for_isotropic_curvature",
-        "missing factor 2",
+    "critical_noise_scale": (
+        "test_noise_scales::test_best_step_by_search test_noise_scales::test_noise_scales_equal_for_isotropic_curvature",
+        "the simple scale",
     ),
+    "gradient_estimates": ("test_noise_scales::test_gradient_estimates", "biased |mean|²"),
+    "gradient_noise_scale": ("test_noise_scales::test_noise_scale_by_simulation", "det for trace"),
     "linear_regression_evidence": (
         "test_evidence::test_laplace_is_exact_for_linear_regression",
         "prior variance for precision",
@@ -174,6 +186,33 @@ TABLE = {
         "test_small_ones::test_learning_coefficient_by_simulation test_small_ones::test_learning_coefficient",
         "batch size forgotten",
     ),
+    "Circulation.entropy_production": (
+        "test_record_fields::test_entropy_production_by_the_heat_of_simulated_paths",
+        "temperature in it",
+    ),
+    "Circulation.frequencies": ("test_record_fields::test_frequency_by_the_return_of_the_flow", "per turn"),
+    "Circulation.velocity": ("test_record_fields::test_velocity_by_the_fokker_planck_current", "sign of Q"),
+    "LeastSquaresMoments.chain": (
+        "test_record_fields::test_chain_of_least_squares_has_the_law_of_all_batches",
+        "noise at the optimum alone",
+    ),
+    "LeastSquaresMoments.fourth_moment_edge": (
+        "test_record_fields::test_edges_are_where_moments_of_all_batches_stop_shrinking",
+        "the second's edge",
+    ),
+    "LeastSquaresMoments.second_moment_edge": (
+        "test_record_fields::test_edges_are_where_moments_of_all_batches_stop_shrinking",
+        "the mean's edge",
+    ),
+    "LeastSquaresMoments.second_moment_radius": (
+        "test_record_fields::test_second_moment_radius_is_that_of_all_batches",
+        "the mean's, squared",
+    ),
+    "NoiseEstimates.resolution": ("test_record_fields::test_resolution_by_leave_one_out", "inverse"),
+    "StabilityEdges.fourth_moment": (
+        "test_record_fields::test_edges_are_where_moments_of_all_batches_stop_shrinking",
+        "ridge forgotten",
+    ),
     "circulation": ("test_potential::test_circulation_by_lyapunov test_potential::test_benchmark_b1", "sign of Q"),
     "force_decomposition": ("test_potential::test_decomposition_at_a_saddle", "Q forgotten"),
     "lag_asymmetry": (
@@ -239,44 +278,28 @@ TABLE = {
     "stable_scale": ("test_tails::test_stable_scale_law", "variance for scale"),
     "stable_exit_time": ("test_tails::test_stable_exit_law", "missing factor 2"),
 }
-RECORDS = {
-    "LossPowerLaw",
-    "KramersRate",
-    "LeastSquaresMoments",
-    "StabilityEdges",
-    "Decomposition",
-    "Circulation",
-    "LearningCoefficient",
-    "BatchMeans",
-    "AveragingRange",
-    "LangevinError",
-    "ScheduledLangevin",
-    "PositionVelocity",
-    "AdaptiveLaw",
-    "NaturalGradient",
-    "CorrectedLangevin",
-    "NotLinear",
-    "BestStep",
-    "NoiseEstimates",
-    "SvagMoments",
-}  # hold results, compute nothing
+# record -> what makes one: a computed field counts as tested where a test makes the record and reads the field
+MAKERS = {
+    "LinearChain": {"LinearChain", "linear_chain", "chain_from_noise"},
+    "Circulation": {"circulation"},
+    "LeastSquaresMoments": {"least_squares_moments", "gaussian_inputs_moments"},
+    "NoiseEstimates": {"gradient_estimates", "two_batch_estimates"},
+    "StabilityEdges": {"least_squares_edges"},
+}
+PLAIN = {"time", "sampling", "nesterov"}  # words and switches, explained in the text
 
 
-def public_formulas():
-    names = [name for name in theory.__all__ if name not in RECORDS]
-    chain = [f"LinearChain.{n}" for n in vars(theory.LinearChain) if not n.startswith("_")]
-    fields = {f"LinearChain.{n}" for n in ("transition", "noise", "readout")}
-    return sorted({*names, *chain} - fields)
-
-
-def source_of(test):
-    file, function = test.split("::")
+def nodes_of(test):
+    file, _, function = test.partition("::")
     path = Path(__file__).with_name(f"{file}.py")
-    text = path.read_text()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return ast.get_source_segment(text, node)
-    pytest.fail(f"{test} does not exist")
+    assert function in definitions(path), f"{test} does not exist"
+    assert function.startswith("test_"), f"{test} is no test"
+    return reached(path, function)
+
+
+def gaps(name, row):
+    tests, defect = row
+    return gaps_in_tests(name, {test: nodes_of(test) for test in tests.split()}, defect, MAKERS)
 
 
 def test_every_public_formula_has_a_row():
@@ -285,32 +308,106 @@ def test_every_public_formula_has_a_row():
 
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_row(name):
-    tests, defect = TABLE[name]
-    sources = [source_of(test) for test in tests.split()]
-    called = name.rpartition(".")[2]
-    if called not in ("LinearChain", "state_covariance"):  # reached through linear_chain and .covariance
-        assert any(called in source for source in sources), f"no test of {name} calls it"
-    planted = [s for s in sources if f'"{defect}"' in s and ("planted_defects(" in s or "assert_fails(" in s)]
-    assert planted, f"no test of {name} plants {defect!r}"
+    assert not gaps(name, TABLE[name])
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(TABLE) if "." not in n])
+@pytest.mark.parametrize("name", public_formulas())
 def test_docstring(name):
-    text = inspect.getdoc(getattr(theory, name)) or ""
-    assert "Reference: " in text, f"{name} names no source"
-    table = [line for line in text.splitlines() if line.startswith("====")]
-    assert len(table) == 3, f"{name} has no symbol table"
-    header = text.splitlines()[text.splitlines().index(table[0]) + 1].split()
-    assert header[1:] == ["symbol", "shape", "scale"], f"the symbol table of {name} has the header {header}"
-    assert doctest.DocTestParser().get_examples(text), f"{name} has no doctest"
-    if name != "LinearChain":
-        for section in ("Equation", "Assumptions: ", "Limit: "):
-            assert section in text, f"{name} has no {section!r}"
+    record, _, field = name.rpartition(".")
+    if record:
+        assert not gaps_in_summary(docstring_of(vars(getattr(theory, record))[field]))
+        return
+    item = getattr(theory, name)
+    arguments = ["transition", "noise", "readout"] if name == "LinearChain" else set(parameters(item)) - PLAIN
+    assert not gaps_in_docstring(docstring_of(item), arguments)
 
 
-def test_symbol_tables_name_every_array_argument():
-    for name in (n for n in theory.__all__ if inspect.isfunction(getattr(theory, n))):
-        function = getattr(theory, name)
-        plain = {"time", "sampling", "nesterov"}  # words and switches, explained in the text
-        for argument in set(inspect.signature(function).parameters) - plain:
-            assert argument in inspect.getdoc(function).split("===", 2)[2], f"{name} does not explain {argument}"
+# --- the audit has teeth: it fails when a piece is removed ---
+
+GOOD = docstring_of(theory.stein)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gap"),
+    [
+        ("Equation", "Formula", "no 'Equation'"),
+        ("Assumptions: ", "Where ", "no 'Assumptions: '"),
+        ("Limit: ", "Also ", "no 'Limit: '"),
+        ("Reference: ", "By ", "no source"),
+        (">>>", "...", "no doctest"),
+        ("====", "----", "no symbol table"),
+        ("shape ", "size  ", "symbol table with the header"),
+        ("\ntransition", "\nmatrix    ", "the symbol table lacks transition"),
+    ],
+)
+def test_a_docstring_without_a_part_is_found(old, new, gap):
+    assert not gaps_in_docstring(GOOD, ["transition", "noise"])
+    found = gaps_in_docstring(GOOD.replace(old, new), ["transition", "noise"])
+    assert len(found) == 1
+    assert found[0].startswith(gap)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gap"),
+    [
+        ("=", "is", "no equation"),
+        ("(D, D)", "", "no shape"),
+        ("Scale: ", "", "no 'Scale: '"),
+        ("Limit: ", "", "no 'Limit: '"),
+        (">>>", "", "no doctest"),
+    ],
+)
+def test_a_method_without_a_part_is_found(old, new, gap):
+    good = docstring_of(theory.LinearChain.long_run_covariance)
+    assert not gaps_in_summary(good)
+    assert gap in gaps_in_summary(good.replace(old, new))
+
+
+TESTED = """
+WRONG = {"twice": 2.0}
+
+def right():
+    return theory.stein([[0.5]], [[0.75]])
+
+def test_law():
+    check = lambda p: assert_covariance(SAMPLE, p)
+    planted_defects(check, right(), WRONG)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gap"),
+    [
+        ("theory.stein(", "print(", "does not call stein"),
+        ("right(), WRONG", "1.0, WRONG", "does not call stein"),
+        ("assert_covariance", "print", "no law or agreement test calls stein"),
+        ('"twice"', '"thrice"', "no test that calls stein plants 'twice'"),
+        ("planted_defects", "print", "no test that calls stein plants 'twice'"),
+        ("right(), WRONG", "right(), {}", "no test that calls stein plants 'twice'"),
+    ],
+)
+def test_a_test_without_a_part_is_found(tmp_path, old, new, gap):
+    def found(text, name):
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        return gaps_in_tests("stein", {name: reached(path, "test_law")}, "twice", MAKERS)
+
+    assert not found(TESTED, "whole")
+    assert any(gap in line for line in found(TESTED.replace(old, new), "broken"))
+
+
+def test_a_formula_elsewhere_in_the_file_does_not_count(tmp_path):
+    path = tmp_path / "other.py"
+    path.write_text(TESTED.replace("right(), WRONG", "1.0, WRONG") + "\n\ndef unused():\n    return right()\n")
+    assert "does not call stein" in gaps_in_tests("stein", {"t": reached(path, "test_law")}, "twice", MAKERS)[0]
+
+
+def test_an_identity_alone_is_no_law():
+    """Two formulas that agree may both be wrong."""
+    row = ("test_identity::test_velocity_block", "F transposed")
+    assert "no law or agreement test calls LinearChain.state_covariance" in gaps("LinearChain.state_covariance", row)
+
+
+def test_a_field_counts_only_where_its_record_is_made():
+    row = ("test_record_fields::test_any_linear_chain", "R forgotten")
+    assert "no law or agreement test calls Circulation.velocity" in gaps("Circulation.velocity", row)

@@ -28,7 +28,7 @@ def variance_errors(covariance: ArrayLike, target: ArrayLike) -> Array:
     Assumptions: target positive definite.
     Limit: Σ = aΣ* gives a − 1 D times.
 
-    Reference: Rayleigh quotients; the "budget" of discrete-time Bayesian tuning.
+    Reference: Rayleigh quotients, derived here; the "budget" of discrete-time Bayesian tuning.
 
     >>> variance_errors([[2.0, 0.0], [0.0, 0.9]], [[1.0, 0.0], [0.0, 1.0]]).round(6)
     array([-0.1,  1. ])

@@ -33,7 +33,7 @@ class NoiseEstimates:
 
     @property
     def resolution(self) -> float:
-        """Squared gradient over its standard error, a number, |𝒢|²/error: below about 4 the ratio and its error are not to be trusted.
+        """Squared gradient over its standard error, a number r = |𝒢|²/error: below about 4 the ratio and its error are not to be trusted.
 
         Scale: standard errors. Limit: grows like √n where there is a signal; of order 1 where there is none.
 
