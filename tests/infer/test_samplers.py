@@ -190,7 +190,9 @@ def verdict(**change: Any) -> Any:
 def test_verdict_sees_each_planted_fault() -> None:
     assert verdict()
     assert verdict().level == "trustworthy"
-    assert verdict(noise_drift=1.2).level == "not trustworthy"
+    assert verdict(noise_drift=1.2, simulated=None).level == "not trustworthy"  # before the run
+    assert verdict(noise_drift=1.2).level == "approximate"  # the run shows no harm
+    assert verdict(noise_drift=1.2, simulated=(np.zeros(2), 1.25 * H2)).level == "not trustworthy"
     assert verdict(noise_drift=1.2, drift_matters=False).level == "trustworthy"
     assert verdict(simulated=(np.zeros(2), 1.3 * H2)).level == "not trustworthy"
     assert verdict(simulated=(np.array([0.5, 0]), H2)).level == "not trustworthy"
@@ -198,8 +200,8 @@ def test_verdict_sees_each_planted_fault() -> None:
         "sampling error explains it"
     )
     assert verdict(target=(np.zeros(2), 1.5 * H2)).level == "approximate"
-    assert verdict(diverged=1).level == "not trustworthy"
-    assert not verdict(diverged=1)
+    assert verdict(diverged={1: 40}).level == "not trustworthy"
+    assert not verdict(diverged={1: 40})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 from gradnoise import _checks, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
-from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import place
 from gradnoise.stream import seed_of
 
@@ -115,4 +116,5 @@ def _drawn(
         verdict,
         {"num_draws": draws, "num_chains": chains},
         exact=True,
+        problem=problem,
     )

@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from gradnoise import diagnose, theory
-from gradnoise._types import AnyArray, Array
+from gradnoise import _checks, diagnose, measure, theory
+from gradnoise import mode as modes
+from gradnoise._types import AnyArray, Array, ArrayLike
+from gradnoise.infer.comparison import (
+    Direction,
+    Divergences,
+    SampleDistance,
+    directions_of,
+    moved,
+    sample_distance,
+)
+from gradnoise.infer.export import Summary, datatree_of, summary_of
+from gradnoise.infer.judgement import DRIFT_LIMIT, KL_PER_DIMENSION, Verdict, judge, spread
+from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
 
-# An error of 20 % in every variance is a KL of 0.01 a dimension: more than that is called wrong.
-KL_PER_DIMENSION = 0.01
-DRIFT_LIMIT = 1.1
-
-
-class Verdict(NamedTuple):
-    """Whether draws may be used as the posterior, and why.
-
-    Attributes
-    ----------
-    level
-        "trustworthy"; "approximate" (the law is as predicted, but known not to be the posterior); "not trustworthy" (the
-        law is not as predicted, or the assumptions behind the prediction fail).
-    reasons
-        Plain sentences with the numbers.
-    numbers
-        The numbers by name; NaN where one does not apply.
-    """
-
-    level: str
-    reasons: tuple[str, ...]
-    numbers: dict[str, float]
-
-    def __bool__(self) -> bool:
-        """Whether the draws are trustworthy."""
-        return self.level == "trustworthy"
-
-
-class Divergences(NamedTuple):
-    """KL divergences between Gaussian fits, with the floor that sampling error alone would give.
-
-    Attributes
-    ----------
-    to_reference
-        KL(this ‖ reference), nats.
-    from_reference
-        KL(reference ‖ this), nats.
-    floor
-        What both would be in the mean if the laws were equal: D(D+1)/(4n) + D/(2n), summed over both samples.
-    """
-
-    to_reference: float
-    from_reference: float
-    floor: float
+__all__ = ["DRIFT_LIMIT", "KL_PER_DIMENSION", "Divergences", "Posterior", "Verdict", "judge", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +52,8 @@ class Posterior:
         The `Run` behind the draws, or None.
     plan
         The `Plan` that was run, or None: what was predicted of it beforehand.
+    problem
+        The `Problem`, where it is known.
     """
 
     method: str
@@ -97,6 +67,7 @@ class Posterior:
     run: Any = field(repr=False, default=None)
     plan: Any = field(repr=False, default=None)
     exact: bool = False  # the law itself is known: predicted mean and covariance are the truth about this approximation
+    problem: Any = field(repr=False, default=None, kw_only=True)
 
     @functools.cached_property
     def mean(self) -> Array:
@@ -113,6 +84,18 @@ class Posterior:
         flat = np.asarray(self.draws, np.float64).reshape(-1, self.draws.shape[-1])
         return np.atleast_2d(np.cov(flat.T))
 
+    def known_problem(self, what: str) -> Any:
+        """Return the problem behind the draws; `what` needs it."""
+        problem = self.problem if self.problem is not None else getattr(self.plan or self.run, "problem", None)
+        if problem is None:
+            msg = f"{what} must know the problem, but these draws came without one: dataclasses.replace(posterior, problem=...)."
+            raise ValueError(msg)
+        return problem
+
+    def summary(self) -> Summary:
+        """Table by parameter: mean with its Monte Carlo error, sd, R-hat, ESS of bulk and tails (arviz-stats)."""
+        return summary_of(self)
+
     def divergence(self, reference: Posterior) -> Divergences:
         """KL divergences of Gaussian fits, both directions, with the sampling floor.
 
@@ -122,10 +105,8 @@ class Posterior:
             If there are too few draws for a positive definite covariance.
         """
         dim = len(self.mean)
-        for posterior in (self, reference):
-            if not posterior.exact and posterior.draws.shape[0] * posterior.draws.shape[1] <= dim:
-                msg = f"draws of {posterior.method} must be more than D = {dim} for a Gaussian fit, got {posterior.draws.shape[:2]}."
-                raise ValueError(msg)
+        self._fitted()
+        reference._fitted()
         ours, theirs = (self.covariance, self.mean), (reference.covariance, reference.mean)
         floors = [
             0.0 if p.exact else diagnose.kl_floor(dim, p.effective_draws, fitted_mean=True) for p in (self, reference)
@@ -136,23 +117,121 @@ class Posterior:
             sum(floors),
         )
 
-    def to_datatree(self) -> Any:
-        """Return the draws as an `xarray.DataTree` in ArviZ's schema: group `posterior`, variable `theta`."""
-        import arviz_base
+    def distance(
+        self, reference: Posterior, *, num_directions: int = 64, num_exchanges: int = 199, key: Any = 0
+    ) -> SampleDistance:
+        """Sliced Wasserstein distance between the draws themselves: it sees skewness and tails, which Gaussian fits do not.
 
-        with warnings.catch_warnings():  # many short chains are what we mean
-            warnings.filterwarnings("ignore", "Found chain dimension to be longer than draw dimension", UserWarning)
-            tree = arviz_base.from_dict(
-                {"posterior": {"theta": np.asarray(self.draws)}},
-                coords={"parameter": list(self.names)},
-                dims={"theta": ["parameter"]},
-            )
-        tree.attrs.update(
-            {"method": self.method, "verdict": self.verdict.level, "verdict_reasons": " ".join(self.verdict.reasons)}
+        Parameters
+        ----------
+        reference
+            Draws to compare with, of the same parameters; its covariance is the unit.
+        num_directions
+            Random directions that both samples are projected on.
+        num_exchanges
+            Exchanges of stretches of chain between the samples that the p-value counts.
+        key
+            Seed of directions and exchanges.
+        """
+        if reference.draws.shape[-1] != self.draws.shape[-1]:
+            msg = f"reference must have D = {self.draws.shape[-1]} parameters, got {reference.draws.shape[-1]}."
+            raise ValueError(msg)
+        reference._fitted()
+        return sample_distance(
+            self.draws,
+            reference.draws,
+            reference.covariance,
+            num_directions=num_directions,
+            num_exchanges=num_exchanges,
+            key=key,
         )
-        scalars = {k: v for k, v in self.settings.items() if isinstance(v, (int, float, str))}
-        tree["posterior"].attrs.update({"inference_library": "gradnoise", **scalars})
-        return tree
+
+    def directions(self, reference: Posterior | None = None) -> tuple[Direction, ...]:
+        """Predicted and achieved variance in every eigendirection of the target (of `reference`, where given), widest first."""
+        if reference is None and self.plan is None:
+            msg = f"reference must be given: {self.method} came without a plan, so there is no target."
+            raise ValueError(msg)
+        target = (reference.mean, reference.covariance) if reference else (self.plan.where.law.mean, self.plan.target)
+        return directions_of(
+            names=self.names,
+            achieved=self._achieved(),
+            predicted=self.predicted_covariance,
+            target=target,
+            effective_draws=self.effective_draws,
+        )
+
+    def predictive(self, inputs: Any, key: Any = 0, *, num_draws: int | None = None) -> Predictive:
+        """Posterior predictive for new inputs, through `Problem.predict` and `Problem.sample`.
+
+        Parameters
+        ----------
+        inputs
+            As the problem's `predict` takes them.
+        key
+            Seed of the responses.
+        num_draws
+            Draws a chain to use, evenly spaced; None: all.
+        """
+        return predictive(self.known_problem("predictive"), self._some(num_draws), inputs, key)
+
+    def log_predictive(self, data: Any, *, num_draws: int | None = None) -> LogPredictive:
+        """Log predictive density of held-out examples: log of the likelihood averaged over draws, for any problem.
+
+        Parameters
+        ----------
+        data
+            Examples laid out like `problem.data` (columns of ones for the intercept included).
+        num_draws
+            Draws a chain to use, evenly spaced; None: all.
+        """
+        return log_predictive(self.known_problem("log_predictive"), self._some(num_draws), data)
+
+    def calibrate(self, target: str | ArrayLike = "sandwich", *, mean: ArrayLike | None = None) -> Posterior:
+        """Move the draws to another mean and covariance by the linear map that moves them least; shape is kept.
+
+        Location-scale calibration (arXiv 2511.15320): robust widths without another run.
+
+        Parameters
+        ----------
+        target
+            "sandwich": H⁻¹CH⁻¹/N, H and C where the sampler was tuned (at the mode, where there was no plan); or a
+            covariance (D, D).
+        mean
+            Where the draws are centred, (D,); None: the sandwich's centre (the plan's, or the mode), and the mean of the
+            draws for a given covariance.
+        """
+        self._fitted()
+        dim = len(self.mean)
+        if isinstance(target, str):
+            _checks.one_of("target", target, ("sandwich",))
+            centre, wanted = self._sandwich()
+        else:
+            centre, wanted = self.mean, _checks.symmetric("target", target, dim, definite="positive")
+        centre = centre if mean is None else _checks.vector("mean", mean, dim)
+        ratios = spread(wanted, self.covariance)
+        said = (
+            f"Calibrated: moved to a given mean and covariance, variances times {ratios[0]:.3g} to {ratios[-1]:.3g}; right as "
+            f"far as that covariance is, whatever the draws were. Before: {self.verdict.level}."
+        )
+        verdict = Verdict("approximate", (said,), dict(self.verdict.numbers))
+        return dataclasses.replace(
+            self,
+            method=f"{self.method}, calibrated",
+            draws=moved(self.draws, self.mean, self.covariance, centre, wanted),
+            predicted_mean=centre,
+            predicted_covariance=wanted,
+            verdict=verdict,
+            plan=None,
+            run=None,
+            problem=self.problem if self.problem is not None else getattr(self.plan, "problem", None),
+        )
+
+    def to_datatree(self, *, log_posterior: bool = False) -> Any:
+        """Return the draws as an `xarray.DataTree` in ArviZ's schema.
+
+        Group `posterior` holds `theta`; `sample_stats` the absolute `step` of every draw and, with `log_posterior`, `lp`.
+        """
+        return datatree_of(self, log_posterior=_checks.flag("log_posterior", log_posterior))
 
     def save(self, path: str | Path) -> Path:
         """Write the draws as NetCDF in ArviZ's schema (`xarray.open_datatree` reads it)."""
@@ -164,101 +243,34 @@ class Posterior:
         chains, draws, dim = self.draws.shape
         return f"{self.method}: {chains} x {draws} draws of {dim} parameters, {self.verdict.level}. {' '.join(self.verdict.reasons)}"
 
+    def _fitted(self) -> None:
+        """Refuse a Gaussian fit of too few draws."""
+        if not self.exact and self.draws.shape[0] * self.draws.shape[1] <= self.draws.shape[2]:
+            msg = f"draws of {self.method} must be more than D = {self.draws.shape[2]} for a Gaussian fit, got {self.draws.shape[:2]}."
+            raise ValueError(msg)
 
-def judge(
-    *,
-    dim: int,
-    noise_drift: float,
-    drift_matters: bool,
-    simulated: tuple[Array, Array] | None,
-    predicted: tuple[Array, Array],
-    target: tuple[Array, Array],
-    effective_draws: float,
-    diverged: int = 0,
-) -> Verdict:
-    """Compare what was simulated with what was predicted, and that with the target.
+    def _achieved(self) -> tuple[Array, Array]:
+        """Mean and covariance of all steps of the run where iterates are the draws, else of the draws."""
+        if self.run is not None and self.plan is not None and self.plan.window == 1:
+            return self.run.mean, self.run.covariance
+        return self.mean, self.covariance
 
-    Parameters
-    ----------
-    dim
-        D.
-    noise_drift
-        Tr C averaged over the variational law / Tr C at the mode.
-    drift_matters
-        Whether the law leans on a constant noise covariance (constant SGD does; corrected Langevin hardly).
-    simulated, predicted, target
-        (mean, covariance) each; target is the Gaussian variational law.
-    effective_draws
-        What `simulated` is worth, for variances.
-    diverged
-        Chains that diverged.
-    """
-    limit = KL_PER_DIMENSION * dim
-    designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
-    numbers = {"noise_drift": noise_drift, "predicted_kl_to_target": designed, "effective_draws": effective_draws}
-    against, level = [], "trustworthy"
-    if drift_matters and noise_drift > DRIFT_LIMIT:
-        against.append(
-            f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.3g} times that at the mode "
-            f"(limit {DRIFT_LIMIT:g}), and constant SGD leans on a constant one."
-        )
-    if diverged:
-        against.append(f"{diverged} chains diverged.")
-    if simulated is not None:
-        floor = diagnose.kl_floor(dim, effective_draws, fitted_mean=True)
-        off = theory.gaussian_kl(simulated[1], predicted[1], simulated[0], predicted[0])
-        width = theory.gaussian_kl(simulated[1], predicted[1])
-        shift = max(0.0, off - width)  # = d'Σ⁻¹d/2
-        ratios = spread(simulated[1], predicted[1])
-        numbers |= {
-            "simulated_kl_to_predicted": off,
-            "covariance_kl": width,
-            "mean_kl": shift,
-            "mean_shift": math.sqrt(2 * shift),
-            "kl_floor": floor,
-            "mean_variance_ratio": float(ratios.mean()),
-            "largest_variance_ratio": float(ratios[-1]),
-            "smallest_variance_ratio": float(ratios[0]),
-        }
-        excess = off - floor
-        if excess > limit + 3 * floor * math.sqrt(2 / (dim * (dim + 3))):
-            against.append(
-                f"The simulation is not what was predicted: {_which(dim, numbers, excess)}; KL from prediction {off:.3g}, of "
-                f"which sampling error explains {floor:.2g}."
-            )
-    if against:
-        return Verdict("not trustworthy", tuple(against), numbers)
-    reasons = []
-    if designed > limit:
-        level = "approximate"
-        reasons.append(
-            f"By design this law is not the posterior: its KL to the Gaussian variational law is {designed:.3g} "
-            f"(a full preconditioner or corrected Langevin would reach it)."
-        )
-    if simulated is not None:
-        reasons.append(
-            f"Simulated variances are {numbers['mean_variance_ratio']:.3g} times the predicted ones on average "
-            f"(KL {numbers['simulated_kl_to_predicted']:.3g}, sampling error alone {numbers['kl_floor']:.2g})."
-        )
-    return Verdict(level, tuple(reasons), numbers)
+    def _sandwich(self) -> tuple[Array, Array]:
+        if self.plan is not None:
+            where, count = self.plan.where, self.plan.problem.num_examples
+            centre, hessian, noise = where.mean, where.hessian, where.gradient_covariance
+        else:
+            problem = self.known_problem("calibrate(target='sandwich')")
+            found, count = modes.find_mode(problem), problem.num_examples
+            local = measure.local_geometry(problem, found)
+            centre, hessian, noise = found.vector, local.hessian, local.gradient_covariance
+        inverse = np.linalg.inv(hessian)
+        return centre, _checks.symmetric("sandwich", inverse @ noise @ inverse / count, definite="positive")
 
-
-def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
-    """Name the part of the KL that is too large, covariance or mean: whatever is half of the excess."""
-    n = numbers["effective_draws"]
-    said = []
-    if numbers["covariance_kl"] - diagnose.kl_floor(dim, n) >= excess / 2:
-        low, high, mean = (numbers[f"{k}_variance_ratio"] for k in ("smallest", "largest", "mean"))
-        said.append(f"variances are {low:.3g} to {high:.3g} times the predicted ones (mean {mean:.3g})")
-    if numbers["mean_kl"] - dim / (2 * n) >= excess / 2 or not said:
-        said.append(
-            f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own"
-        )
-    return " and ".join(said)
-
-
-def spread(covariance: Array, reference: Array) -> Array:
-    """Eigenvalues of covariance relative to reference, ascending: the variance ratios over all directions."""
-    root = np.linalg.cholesky(reference)
-    half = np.linalg.solve(root, covariance)
-    return np.linalg.eigvalsh(np.linalg.solve(root, half.T))
+    def _some(self, num_draws: int | None) -> AnyArray:
+        """Evenly spaced draws of every chain."""
+        have = self.draws.shape[1]
+        if num_draws is None:
+            return self.draws
+        wanted = _checks.integer("num_draws", num_draws, high=have)
+        return self.draws[:, np.linspace(0, have - 1, wanted).round().astype(int)]

@@ -14,7 +14,8 @@ from gradnoise import _checks, _tree, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.gaussians import is_quadratic, laplace
-from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.posterior import Posterior
 from gradnoise.stream import seed_of
 
 BUDGET_SECONDS = 30.0
@@ -136,6 +137,7 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         effective,
         judge_nuts(len(here), chains, draws, effective, r_hat, bad),
         {"num_draws": draws, "num_chains": chains, "divergent": bad, "r_hat": r_hat},
+        problem=problem,
     )
 
 

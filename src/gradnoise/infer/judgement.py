@@ -1,0 +1,242 @@
+"""The verdict: was the run as predicted, is what was predicted the target, in every direction; and how far is the sandwich."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from gradnoise import diagnose, theory
+from gradnoise._types import Array
+from gradnoise.infer.widths import Widths
+
+# An error of 20 % in every variance is a KL of 0.01 a dimension: more than that is called wrong.
+KL_PER_DIMENSION = 0.01
+DRIFT_LIMIT = 1.1
+HARMLESS = 0.1  # nats: a run that near to its target is never condemned for what might have gone wrong
+RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
+
+
+class Verdict(NamedTuple):
+    """Whether draws may be used as the posterior, and why.
+
+    Attributes
+    ----------
+    level
+        "trustworthy"; "approximate" (the law is as predicted, but known not to be the posterior); "not trustworthy" (the
+        law is not as predicted, or the assumptions behind the prediction fail).
+    reasons
+        Plain sentences with the numbers.
+    numbers
+        The numbers by name; NaN where one does not apply.
+    """
+
+    level: str
+    reasons: tuple[str, ...]
+    numbers: dict[str, float]
+
+    def __bool__(self) -> bool:
+        """Whether the draws are trustworthy."""
+        return self.level == "trustworthy"
+
+
+def judge(
+    *,
+    dim: int,
+    noise_drift: float,
+    drift_matters: bool,
+    simulated: tuple[Array, Array] | None,
+    predicted: tuple[Array, Array],
+    target: tuple[Array, Array],
+    effective_draws: float,
+    diverged: Mapping[int, int] | None = None,
+    strayed: Mapping[int, float] | None = None,
+    num_chains: int = 0,
+    widths: Widths | None = None,
+) -> Verdict:
+    """Compare what was simulated with what was predicted, and both with the target.
+
+    Parameters
+    ----------
+    dim
+        D.
+    noise_drift
+        Tr C averaged over the variational law / Tr C at the mode.
+    drift_matters
+        Whether the law leans on a constant noise covariance (constant SGD does; corrected Langevin hardly).
+    simulated, predicted, target
+        (mean, covariance) each; target is the Gaussian variational law. `simulated` None: the verdict before the run.
+    effective_draws
+        What `simulated` is worth, for variances.
+    diverged, strayed, num_chains
+        Chain -> step at which it diverged; chain -> standard deviations at which its last draws lie; chains started.
+    widths
+        Sandwich against posterior (`widths_of`).
+    """
+    limit = KL_PER_DIMENSION * dim
+    designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
+    numbers = {"noise_drift": noise_drift, "predicted_kl_to_target": designed, "effective_draws": effective_draws}
+    against, beside = _chains(diverged or {}, strayed or {}, num_chains), []
+    numbers |= {"diverged_chains": float(len(diverged or {})), "strayed_chains": float(len(strayed or {}))}
+    harmless = False
+    if simulated is not None:
+        found = _simulated(dim, simulated, predicted, target, effective_draws)
+        numbers |= found
+        slack = 3 * found["kl_floor"] * math.sqrt(2 / (dim * (dim + 3)))
+        harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= min(limit, HARMLESS)
+        excess = found["simulated_kl_to_predicted"] - found["kl_floor"]
+        if excess > limit + slack:
+            against.append(
+                f"The simulation is not what was predicted: {_which(dim, numbers, excess)}; KL from prediction "
+                f"{found['simulated_kl_to_predicted']:.3g}, of which sampling error explains {found['kl_floor']:.2g}."
+            )
+        elif found["simulated_kl_to_target"] - found["kl_floor"] > limit + slack and designed <= limit:
+            beside.append(
+                f"What was simulated is {found['simulated_kl_to_target']:.3g} nats from the target, more than the {designed:.3g} "
+                f"that were predicted and the {found['kl_floor']:.2g} that sampling error explains."
+            )
+        if found["directions_off"]:
+            beside.append(_off(found, dim))
+    if drift_matters and noise_drift > DRIFT_LIMIT:
+        said = (
+            f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.3g} times that at the mode "
+            f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
+        )
+        (beside if harmless else against).insert(0, said)
+    about_widths, numbers = _widths(widths, target, limit, numbers)
+    if against:
+        return Verdict("not trustworthy", (*against, *about_widths), numbers)
+    beside = _by_design(dim, predicted, target, designed, limit) + beside
+    reasons = [*beside]
+    if simulated is not None:
+        reasons.append(
+            f"Simulated variances are {numbers['mean_variance_ratio']:.3g} times the predicted ones on average "
+            f"(KL {numbers['simulated_kl_to_predicted']:.3g}, sampling error alone {numbers['kl_floor']:.2g})."
+        )
+    return Verdict("approximate" if beside else "trustworthy", (*reasons, *about_widths), numbers)
+
+
+def _simulated(
+    dim: int, simulated: tuple[Array, Array], predicted: tuple[Array, Array], target: tuple[Array, Array], n: float
+) -> dict[str, float]:
+    """Return the run's divergences from prediction and target, with their floor, and the worst directions."""
+    off = theory.gaussian_kl(simulated[1], predicted[1], simulated[0], predicted[0])
+    width = theory.gaussian_kl(simulated[1], predicted[1])
+    shift = max(0.0, off - width)  # = d'Σ⁻¹d/2
+    ratios = spread(simulated[1], predicted[1])
+    along = along_directions(simulated[1], predicted[1], np.linalg.eigh(target[1])[1])
+    error = along * math.sqrt(2 / n) * float(stats.norm.isf(1e-3 / (2 * dim)))  # one alarm in a thousand runs
+    low, high = (along + error) * RATIO_LIMIT < 1, along - error > RATIO_LIMIT
+    worst = int(np.abs(np.log(along)).argmax())
+    return {
+        "simulated_kl_to_predicted": off,
+        "simulated_kl_to_target": theory.gaussian_kl(simulated[1], target[1], simulated[0], target[0]),
+        "covariance_kl": width,
+        "mean_kl": shift,
+        "mean_shift": math.sqrt(2 * shift),
+        "kl_floor": diagnose.kl_floor(dim, n, fitted_mean=True),
+        "mean_variance_ratio": float(ratios.mean()),
+        "largest_variance_ratio": float(ratios[-1]),
+        "smallest_variance_ratio": float(ratios[0]),
+        "directions_off": float((low | high).sum()),
+        "worst_direction_ratio": float(along[worst]),
+        "worst_direction_error": float(along[worst] * math.sqrt(2 / n)),
+    }
+
+
+def _off(found: dict[str, float], dim: int) -> str:
+    return (
+        f"In {found['directions_off']:.0f} of {dim} eigendirections the run's variance is beyond {RATIO_LIMIT:g} times (or below "
+        f"1/{RATIO_LIMIT:g} of) the predicted one; the worst is {found['worst_direction_ratio']:.3g} ± "
+        f"{found['worst_direction_error']:.2g} times."
+    )
+
+
+def _by_design(
+    dim: int, predicted: tuple[Array, Array], target: tuple[Array, Array], designed: float, limit: float
+) -> list[str]:
+    """Say what was known to be wrong before the run: the KL, or one direction that a small KL hides."""
+    ratios = spread(predicted[1], target[1])
+    said = f"variances {ratios[0]:.3g} to {ratios[-1]:.3g} times the target's"
+    if designed > limit:
+        return [
+            f"By design this law is not the posterior: its KL to the Gaussian variational law is {designed:.3g}, {said} "
+            f"(a full preconditioner or corrected Langevin would reach it)."
+        ]
+    if ratios[-1] > RATIO_LIMIT or ratios[0] < 1 / RATIO_LIMIT:
+        return [f"By design {said}: right on the whole (KL {designed:.3g}), wrong in its worst of {dim} directions."]
+    return []
+
+
+def _chains(diverged: Mapping[int, int], strayed: Mapping[int, float], num_chains: int) -> list[str]:
+    """Name the chains that left the basin, each by itself."""
+    out = []
+    total = f" of {num_chains}" if num_chains else ""
+    if diverged:
+        named = _listed(f"chain {c} at step {s:,}" for c, s in sorted(diverged.items()))
+        out.append(
+            f"{len(diverged)}{total} chains diverged ({named}) and {'is' if len(diverged) == 1 else 'are'} left out."
+        )
+    if strayed:
+        named = _listed(f"chain {c}: {s:.3g}" for c, s in sorted(strayed.items()))
+        out.append(
+            f"{len(strayed)}{total} chains left the basin: their last draws lie far from the predicted mean, in predicted "
+            f"standard deviations ({named})."
+        )
+    return out
+
+
+def _listed(parts: object, most: int = 8) -> str:
+    named = list(parts)  # type: ignore[call-overload]
+    return ", ".join(named[:most]) + (", …" if len(named) > most else "")
+
+
+def _widths(
+    widths: Widths | None, target: tuple[Array, Array], limit: float, numbers: dict[str, float]
+) -> tuple[list[str], dict[str, float]]:
+    """Say how sandwich and posterior differ, and whether the target is another than the posterior."""
+    if widths is None:
+        return [], numbers
+    numbers = numbers | {
+        "sandwich_ratio_smallest": float(widths.ratios.min()),
+        "sandwich_ratio_largest": float(widths.ratios.max()),
+        "misspecified_directions": float(widths.misspecified.sum()),
+    }
+    said = [widths.sentence()] if widths.misspecified.any() else []
+    if theory.gaussian_kl(target[1], widths.posterior) > limit:
+        low, high = spread(target[1], widths.posterior)[[0, -1]]
+        said.insert(
+            0, f"The target is not the posterior: its variances are {low:.3g} to {high:.3g} times the posterior's."
+        )
+    return said, numbers
+
+
+def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
+    """Name the part of the KL that is too large, covariance or mean: whatever is half of the excess."""
+    n = numbers["effective_draws"]
+    said = []
+    if numbers["covariance_kl"] - diagnose.kl_floor(dim, n) >= excess / 2:
+        low, high, mean = (numbers[f"{k}_variance_ratio"] for k in ("smallest", "largest", "mean"))
+        said.append(f"variances are {low:.3g} to {high:.3g} times the predicted ones (mean {mean:.3g})")
+    if numbers["mean_kl"] - dim / (2 * n) >= excess / 2 or not said:
+        said.append(
+            f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own"
+        )
+    return " and ".join(said)
+
+
+def spread(covariance: Array, reference: Array) -> Array:
+    """Eigenvalues of covariance relative to reference, ascending: the variance ratios over all directions."""
+    root = np.linalg.cholesky(reference)
+    half = np.linalg.solve(root, covariance)
+    return np.linalg.eigvalsh(np.linalg.solve(root, half.T))
+
+
+def along_directions(covariance: Array, reference: Array, directions: Array) -> Array:
+    """Variance of `covariance` over that of `reference` along each column of `directions` (D, K)."""
+    ours = np.einsum("di,de,ei->i", directions, covariance, directions, optimize=True)
+    theirs = np.einsum("di,de,ei->i", directions, reference, directions, optimize=True)
+    return np.asarray(ours / theirs)

@@ -1,0 +1,188 @@
+"""Posterior predictives: responses for new inputs, and the log density of held-out examples, with Monte Carlo errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradnoise import _checks, _tree
+from gradnoise._types import AnyArray, Array
+from gradnoise.results import Estimate, mean_of
+from gradnoise.stream import seed_of
+
+MANY_CHAINS = 16  # from here on, standard errors come from the spread over chains
+_BLOCK = 1 << 21  # log densities held at once
+
+
+@dataclass(frozen=True, eq=False)
+class Predictive:
+    """Posterior predictive for n inputs.
+
+    Attributes
+    ----------
+    mean
+        `Problem.predict` averaged over draws, shape (n, ...), with its Monte Carlo standard error.
+    sd
+        Its standard deviation over draws: how unsure the posterior is of it.
+    predictions
+        `Problem.predict` of every draw (chain, draw, n, ...).
+    responses
+        One response a draw by `Problem.sample` (chain, draw, n, ...); None where the problem has no `sample`.
+    """
+
+    mean: Estimate
+    sd: Array = field(repr=False)
+    predictions: AnyArray = field(repr=False)
+    responses: AnyArray | None = field(repr=False)
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Central interval of the responses (of the predictions where there are none): lower and upper end (n, ...)."""
+        tail = (1 - _checks.within("level", level, 0, 1, closed="neither")) / 2
+        values = self.predictions if self.responses is None else self.responses
+        low, high = np.quantile(np.asarray(values, np.float64), [tail, 1 - tail], axis=(0, 1))
+        return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class LogPredictive:
+    """Log predictive density of m held-out examples: log of the likelihood averaged over draws.
+
+    Attributes
+    ----------
+    pointwise
+        One a held-out example (m,), with its Monte Carlo standard error.
+    total
+        Sum over the examples, with its Monte Carlo standard error (from the draws, for these examples).
+    mean
+        Mean over the examples, with the standard error over examples: what other examples would have given.
+    """
+
+    pointwise: Estimate = field(repr=False)
+    total: Estimate
+    mean: Estimate
+
+
+def predictive(problem: Any, draws: AnyArray, inputs: Any, key: Any) -> Predictive:
+    """Return predictions and responses for all draws (chain, draw, D)."""
+    if problem.predict is None:
+        msg = "problem must have `predict` for posterior predictives, but it has none. Give Problem(..., predict=...), or use log_predictive."
+        raise ValueError(msg)
+    flat = jnp.asarray(draws.reshape(-1, draws.shape[-1]))
+    shape = draws.shape[:2]
+    predictions = np.asarray(_predictions(problem, flat, inputs)).reshape(*shape, *_tail(problem, inputs, flat))
+    responses = None
+    if problem.sample is not None:
+        keys = jax.random.split(jax.random.key(seed_of(key)), len(flat))
+        made = np.asarray(_responses(problem, keys, flat, inputs))
+        responses = made.reshape(*shape, *made.shape[1:])
+    values = np.asarray(predictions, np.float64)
+    return Predictive(monte_carlo(values), values.std((0, 1)), predictions, responses)
+
+
+def _tail(problem: Any, inputs: Any, flat: Any) -> tuple[int, ...]:
+    return tuple(jax.eval_shape(_predictions, problem, flat[:1], inputs).shape[1:])
+
+
+@jax.jit
+def _predictions(problem: Any, draws: Any, inputs: Any) -> Any:
+    more = () if problem.hyperparams is None else (problem.hyperparams,)
+    return jax.lax.map(lambda v: problem.predict(_tree.unflatten(v, problem.init), inputs, *more), draws)
+
+
+@jax.jit
+def _responses(problem: Any, keys: Any, draws: Any, inputs: Any) -> Any:
+    more = () if problem.hyperparams is None else (problem.hyperparams,)
+
+    def one(pair: Any) -> Any:
+        return problem.sample(pair[0], _tree.unflatten(pair[1], problem.init), inputs, *more)
+
+    return jax.lax.map(one, (keys, draws))
+
+
+def log_predictive(problem: Any, draws: AnyArray, data: Any) -> LogPredictive:
+    """Return the log predictive density of held-out examples, laid out like `problem.data`."""
+    count = _check_like(problem, data)
+    flat = np.asarray(draws, np.float64).reshape(-1, draws.shape[-1])
+    shape, rows = draws.shape[:2], max(1, _BLOCK // len(flat))
+    values, errors, influence = [], [], np.zeros(shape)
+    for at in range(0, count, rows):
+        block = jax.tree.map(lambda leaf, at=at: leaf[at : at + rows], data)
+        with jax.enable_x64(True):
+            logs = np.asarray(_log_densities(problem, flat, block))
+        top = logs.max(0)
+        ratio = np.exp(logs - top).reshape(*shape, -1)
+        mean = monte_carlo(ratio)
+        values.append(np.log(mean.value) + top)
+        errors.append(mean.standard_error / mean.value)
+        influence += (ratio / mean.value).sum(-1)  # d(total)/d(weight of a draw)
+    pointwise = np.concatenate(values)
+    total = float(monte_carlo(influence[..., None]).standard_error[0])
+    over = mean_of(pointwise) if count > 1 else Estimate(float(pointwise[0]), float("nan"), 1)
+    return LogPredictive(
+        Estimate(pointwise, np.concatenate(errors), int(np.prod(shape))),
+        Estimate(float(pointwise.sum()), total, int(np.prod(shape))),
+        over,
+    )
+
+
+@jax.jit
+def _log_densities(problem: Any, draws: Any, block: Any) -> Any:
+    wide = _tree.cast(block, jnp.float64)
+    light = _tree.cast((problem.init, problem.hyperparams), jnp.float64)
+    more = () if problem.hyperparams is None else (light[1],)
+
+    def one(vector: Any) -> Any:
+        params = _tree.unflatten(vector, problem.init)
+        return jax.vmap(lambda example: problem.log_likelihood(params, example, *more))(wide)
+
+    return jax.lax.map(one, draws, batch_size=16)
+
+
+def _check_like(problem: Any, data: Any) -> int:
+    """Check that data are laid out like the problem's; return how many examples there are."""
+    wanted = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), problem.data)
+    shapes = jax.tree.map(lambda leaf: tuple(np.shape(leaf)[1:]), data)
+    counts = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
+    if not _tree.alike(data, problem.data) or shapes != wanted or len(counts) != 1 or not min(counts):
+        msg = f"data must be laid out like problem.data, one leading axis of examples before shapes {wanted}, got {shapes} (intercept columns included)."
+        raise ValueError(msg)
+    return counts.pop()
+
+
+def monte_carlo(values: Array) -> Estimate:
+    """Mean over chains and draws of values (chain, draw, ...), with its standard error.
+
+    From the spread of chain means where there are 16 chains or more, else by effective draws (arviz-stats, method "mean").
+    """
+    chains, draws = values.shape[:2]
+    if chains >= MANY_CHAINS:
+        return mean_of(values.mean(1))
+    mean, error = (
+        values.mean((0, 1)),
+        values.std((0, 1), ddof=1) if chains * draws > 1 else np.full(values.shape[2:], np.nan),
+    )
+    effective = effective_draws(values.reshape(chains, draws, -1), "mean").reshape(mean.shape)
+    return Estimate(mean, error / np.sqrt(effective), chains * draws)
+
+
+def effective_draws(values: Array, method: str) -> Array:
+    """Effective draws of every quantity of values (chain, draw, K): arviz-stats' ess, "mean", "bulk" or "tail"; (K,).
+
+    NaN for fewer than four draws; the number of draws where a quantity is constant.
+    """
+    from arviz_stats.base.array import array_stats
+
+    chains, draws, size = values.shape
+    out = np.full(size, np.nan)
+    if draws < 4:
+        return out if method != "mean" else np.full(size, float(chains * draws))
+    more = {"prob": (0.05, 0.95)} if method == "tail" else {}
+    moving = np.ptp(values, axis=(0, 1)) > 0
+    out[~moving] = chains * draws
+    if moving.any():
+        out[moving] = array_stats.ess(values[..., moving], chain_axis=0, draw_axis=1, method=method, **more)
+    return out
