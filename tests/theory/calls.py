@@ -5,12 +5,11 @@ A scale is a pair (power of the loss, power of the parameter). Posterior-type fo
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from audit import formulas_of
 
 from gradnoise import theory
 
@@ -79,6 +78,11 @@ SGD = take("hessian gradient_covariance learning_rate batch_size")
 EPOCH = take("hessian gradient_covariance learning_rate batch_size momentum", num_examples=63)
 TUNE = take("hessian gradient_covariance num_examples batch_size")
 NO_RATE = take("hessian gradient_covariance batch_size")
+KINETIC = TUNE | {
+    "step_size": 0.2,
+    "friction": 1.5,
+    "mass": Of(W, 1, -2),
+}  # a mass like the curvature: time has no unit
 SCORING = NO_RATE | {"step_size": 0.5, "injected": Of(W, 2, -2)}
 REGRESSION = take("hessian label_variance batch_size momentum")
 NATURAL = REGRESSION | {"learning_rate": Of(0.3, 1, 0)}
@@ -259,6 +263,13 @@ SCALES = [
     ),
     Row("langevin_correction", TUNE | {"preconditioner": Of(P / 20, -1, 2)}, None, 2, -2),
     Row("langevin_covariance", TUNE | take("step_size"), None, 0, 2),
+    Row("kinetic_chain", KINETIC, "covariance", 0, 2),
+    Row("kinetic_covariance", KINETIC, None, 0, 2),
+    Row("kinetic_correction", KINETIC | {"friction": 2.0, "batch_size": 60}, None, 2, -2),
+    *(
+        Row("kinetic_tuning", KINETIC | {"batch_size": 60, "friction": None, "step_size": 0.2}, read, a, b)
+        for read, a, b in (("injected_covariance", 2, -2), ("friction", 0, 0), ("iact", 0, 0))
+    ),
     Row("corrected_langevin_tuning", TUNE, "injected_covariance", 0, 2),
     Row("corrected_langevin_tuning", TUNE, "preconditioner", -1, 2),
     Row("corrected_langevin_tuning", TUNE, "eta_max", 0, 0),
@@ -383,6 +394,20 @@ SCALES = [
     Row("averaging_range", {"hessian": HESSIAN, "num_examples": 600, "batch_size": 10}, "low", -1, 2),
     Row("averaging_range", {"hessian": HESSIAN, "num_examples": 600, "batch_size": 10}, "high", -1, 2),
     Row("averaging_errors", AVERAGED, None, 0, 0),
+    Row(
+        "online_gradient_covariance",
+        {"first_gradients": Of(ROWS, 1, -1), "batch_gradients": Of(0.3 * ROWS[::-1], 1, -1), "batch_size": 4},
+        "value",
+        2,
+        -2,
+    ),
+    Row(
+        "epoch_noise_autocovariance",
+        {"gradient_covariance": NOISE, "num_examples": 63, "batch_size": 10, "lag": 2},
+        None,
+        2,
+        -2,
+    ),
     Row("long_run_bound", NO_RATE, None, 0, 2),
     Row("batch_means_error", {"chain": CHAIN, "direction": DIRECTION, "num_steps": 5000}, "constant", 0, 0),
     Row("hessian_regression_error", SGD | {"num_steps": 1000}, None, 1, -2),
@@ -496,16 +521,4 @@ def valid_call(name: str) -> dict[str, Any]:
 
 
 def public_formulas() -> list[str]:
-    """Functions of theory, LinearChain, and whatever a record computes when asked: "Circulation.frequencies"."""
-    found = []
-    for name in theory.__all__:
-        item = getattr(theory, name)
-        if not inspect.isclass(item) or name == "LinearChain":
-            found.append(name)
-        if inspect.isclass(item):
-            found += [f"{name}.{key}" for key, value in vars(item).items() if _computes(key, value)]
-    return sorted(found)
-
-
-def _computes(key: str, value: Any) -> bool:
-    return not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property | cached_property))
+    return formulas_of(theory, {"LinearChain"})

@@ -116,31 +116,31 @@ def no_chain(_):
 
 # what each argument must be, hence what it must not be
 WRONG = {
-    no_positive: "hessian hessian_minimum covariance_q covariance_p target preconditioner input_covariance total_hessian",
-    no_covariance: "gradient_covariance noise injected covariance diffusion",
+    no_positive: "hessian hessian_minimum covariance_q covariance_p target preconditioner input_covariance total_hessian mass",
+    no_covariance: "gradient_covariance noise injected injected_covariance covariance diffusion",
     no_symmetric: "hessian_saddle",
     no_square: "transition",
-    no_matrix: "X gradients",
+    no_matrix: "X gradients first_gradients batch_gradients",
     no_tensor: "third_derivative diffusion_gradient",
     no_vector: "y truth gradient mean_q mean_p direction position multipliers",
     no_levels: "step_sizes rates standard_deviation small_squared_norms big_squared_norms weights transverse_curvatures",
     no_real: "lag start target low minimum saddle frequency ridge total_log_joint total_cost",
-    no_level: "label_noise localization eps noise_scale",
+    no_level: "label_noise localization eps noise_scale friction",
     no_size: (
         "learning_rate step_size temperature prior_precision observation_scale curvature gradient_variance radius half_width alpha "
         "inverse_temperature barrier minimum_loss saddle_loss escape_curvature saddle_curvature minimum_curvature label_variance "
-        "loss_ratio cap l tolerance budget critical_batch_size fewest_steps"
+        "loss_ratio cap l tolerance budget max_variance_error critical_batch_size fewest_steps"
     ),
-    no_part: "fraction share",
+    no_part: "fraction share max_noise_share",
     no_decay: "momentum decay b1",
     no_index: "burn_in count num_directions seed",
     no_count: (
         "batch_size num_examples window num_steps num_chains thin num_params num_particles num_points num_classes small_batch_size "
         "big_batch_size length every"
     ),
-    no_word: "sampling time kind exponent well noise method",
+    no_word: "sampling time kind exponent well noise method scheme",
     no_stack: "normals",
-    no_flag: "nesterov above_prior quadratic log",
+    no_flag: "nesterov above_prior quadratic log corrected",
     no_function: "loss slope noise_variance diffusion",
     no_chain: "chain",
 }
@@ -172,10 +172,12 @@ SPECIAL = {
     "learning_coefficient": {"hessian": no_covariance},  # the localization makes it definite
     "power_sums": {"transition": no_squares},
     "mean_square_displacement": {"lag": no_index},
+    "epoch_noise_autocovariance": {"lag": no_index},
     "diffusion_passage_time": {"target": no_real, "diffusion": no_function},
     "chain_passage_time": {"target": no_real},
     "least_squares_noise": {"covariance": no_covariance},
     "scheduled_langevin_covariance": {"start": no_covariance},
+    "kinetic_tuning": {"friction": no_size},
 }
 SPECIAL = {name: SPECIAL.get(name, {}) for name in public_formulas()} | SPECIAL
 for name in ("stationary_covariance", "shuffled_covariance", "shuffled_weights", "langevin_covariance"):
@@ -273,6 +275,7 @@ NO_EDGE = {
     "rmsprop_law": "a step of RMSprop is at most its learning rate",
     "natural_gradient_law": "its step never outgrows the scale it finds; `.validity` tells",
     "natural_gradient_inverse_moment": "the same law",
+    "kinetic_chain": "`.spectral_radius` tells",
     "fisher_scoring_preconditioner": "chosen for the step size",
     "fisher_scoring_injection": "the cap is the limit, and is named",
 }

@@ -53,10 +53,11 @@ from gradnoise.theory.newton import (
     newton_covariance,
     newton_regression_covariance,
 )
-from gradnoise.theory.noise import batch_noise, noise_factor, noise_scale
+from gradnoise.theory.noise import batch_noise, epoch_noise_autocovariance, noise_factor, noise_scale
 from gradnoise.theory.noise_estimates import (
     NoiseEstimates,
     gradient_estimates,
+    online_gradient_covariance,
     two_batch_estimates,
 )
 from gradnoise.theory.noise_scales import (
@@ -170,6 +171,7 @@ __all__ = [
     "effective_temperature",
     "entropy_production",
     "epoch_average_covariance",
+    "epoch_noise_autocovariance",
     "escape_rate",
     "fisher_scoring_covariance",
     "fisher_scoring_error",
@@ -217,6 +219,7 @@ __all__ = [
     "newton_regression_covariance",
     "noise_factor",
     "noise_scale",
+    "online_gradient_covariance",
     "optimal_learning_rate",
     "optimal_preconditioner",
     "optimum_batch_size",

@@ -112,3 +112,38 @@ def noise_scale(*, learning_rate: float, batch_size: int, num_examples: int, mom
     examples = _checks.integer("num_examples", num_examples)
     size = _checks.batch_size(batch_size, examples, "without_replacement")
     return rate * (examples / size - 1) / (1 - _checks.momentum(momentum))
+
+
+def epoch_noise_autocovariance(
+    gradient_covariance: ArrayLike, *, num_examples: int, batch_size: int, lag: int
+) -> Array:
+    r"""Autocovariance of the gradient noise of shuffled epochs at frozen parameters, averaged over the steps of an epoch.
+
+    Equation: Γ_0 = (C/B)(N−B)/(N−1), Γ_h = −(C/(N−1))(M−h)/M for 1 ≤ h < M, 0 from h = M on; M = ⌊N/B⌋.
+
+    ===================  ======  ======  ======================
+    argument             symbol  shape   scale
+    ===================  ======  ======  ======================
+    gradient_covariance  C       (D, D)  gradient², per example
+    num_examples         N       ()      examples
+    batch_size           B       ()      examples a step, at most N
+    lag                  h       ()      steps, ≥ 0
+    returns              Γ_h     (D, D)  gradient²
+    ===================  ======  ======  ======================
+
+    Assumptions: a new order each epoch, the remainder of N/B dropped; parameters stay where they are.
+    Limit: where B divides N, Γ_h = −Γ_0 (M−h)/(M(M−1)) and Γ_0 + 2ΣΓ_h = 0: no noise at zero frequency.
+
+    Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation; closed form derived here, `papers/smith_chaudhari.md` §2.4.
+
+    >>> C = [[1.0, -0.2], [-0.2, 0.4]]
+    >>> [float(epoch_noise_autocovariance(C, num_examples=6, batch_size=2, lag=h)[0, 0].round(6)) for h in (0, 1, 2, 3)]
+    [0.4, -0.133333, -0.066667, 0.0]
+    """
+    covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
+    examples = _checks.integer("num_examples", num_examples, low=2)
+    size, h = _checks.batch_size(batch_size, examples, "shuffled"), _checks.integer("lag", lag, low=0)
+    steps = examples // size
+    if h == 0:
+        return covariance * (examples - size) / (size * (examples - 1))
+    return -covariance * max(steps - h, 0) / (steps * (examples - 1))
