@@ -337,8 +337,28 @@ def test_tuning_against_the_bound_and_overdamped_langevin():
     assert half.iact == pytest.approx(2 * bound, rel=0.02)
 
 
+@pytest.mark.law
+def test_tuned_sampler_by_simulation():
+    """What the tuning returns samples (NH)⁻¹ in another mass than the curvature; uncorrected it does not."""
+    tuned = theory.kinetic_tuning(H, C, num_examples=N, batch_size=25, mass=M)
+    share = 1 - np.exp(-2 * tuned.friction * tuned.step_size)
+    made = Kinetic("BAOAB", h=tuned.step_size, gamma=tuned.friction, noise=C / 25, seed=6)
+    made.root = np.linalg.cholesky(tuned.injected_covariance / share)
+    sample = made.sample(int(np.ceil(2 * tuned.iact)))
+    right = np.linalg.inv(N * H)
+    setting = SETTING | {"step_size": tuned.step_size, "friction": tuned.friction, "batch_size": 25}
+    wrong = {
+        "minibatch noise not subtracted": theory.kinetic_covariance(H, C, **setting),
+        "noise x 1.05": 1.05 * right,
+    }
+    planted_defects(check(sample), right, wrong)
+
+
 def test_tuning_says_when_a_bound_cannot_be_met():
-    with pytest.raises(ValueError, match=r"max_variance_error = 0\.05 cannot be met by BAOAB with step_size = 0\.5"):
+    with pytest.raises(
+        ValueError,
+        match=r"step_size must be smaller or None, got 0\.5 and .* max_variance_error = 0\.05 cannot be met by BAOAB",
+    ):
         theory.kinetic_tuning(H, C, num_examples=N, batch_size=B, corrected=False, step_size=0.5, friction=0.1)
     with pytest.raises(ValueError, match=r"max_noise_share = 0\.5 cannot be met"):
         theory.kinetic_tuning(H, C, num_examples=N, batch_size=B, step_size=1.0, friction=0.01)

@@ -83,6 +83,13 @@ TABLE = {
         "test_law::test_langevin test_law_shuffled::test_langevin_shuffled_and_preconditioned",
         "the paper's minibatch term",
     ),
+    "kinetic_chain": (
+        "test_kinetic::test_law_by_simulation test_kinetic::test_the_cycle_has_the_law_of_the_scheme_as_written",
+        "another scheme",
+    ),
+    "kinetic_correction": ("test_kinetic::test_correction_by_simulation", "a quarter of h²S"),
+    "kinetic_covariance": ("test_kinetic::test_law_by_simulation", "γ for 2γ"),
+    "kinetic_tuning": ("test_kinetic::test_tuned_sampler_by_simulation", "minibatch noise not subtracted"),
     "linear_chain": ("test_law::test_preconditioned_with_injected_noise", "injected noise through P"),
     "mean_field_covariance": ("test_agreement::test_mean_field_covariance_is_the_best_diagonal", "marginal variances"),
     "mode_covariance": ("test_agreement::test_discrete_law_and_mode_covariance", "injected noise forgotten"),

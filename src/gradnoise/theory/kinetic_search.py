@@ -134,13 +134,21 @@ def kinetic_tuning(
         tuned = _record(hessian, noise, setting, None, found[2], share)
         if not limits.corrected and tuned.variance_error <= limits.error * (1 + 1e-6):
             return tuned
+    raise ValueError(_refusal(scheme, fixed, limits))
+
+
+def _refusal(scheme: str, fixed: tuple[float | None, ...], limits: _Limits) -> str:
     bound = f"max_noise_share = {limits.share:g}" if limits.corrected else f"max_variance_error = {limits.error:g}"
-    given = [f"{n} = {v:.6g}" for n, v in zip(("step_size", "friction"), fixed, strict=True) if v is not None]
-    msg = (
-        f"{bound} cannot be met by {scheme}{' with ' + ' and '.join(given) if given else ''} at this batch_size: minibatch noise "
-        "or the finite step is too large. Leave step_size and friction free, raise the bound, or take a larger batch_size."
+    wishes = ("smaller", "larger")
+    given = [
+        f"{name} must be {wish} or None, got {value:.6g}"
+        for name, wish, value in zip(("step_size", "friction"), wishes, fixed, strict=True)
+        if value is not None
+    ]
+    given = given or ["batch_size must be larger"]
+    return (
+        f"{' and '.join(given)}: {bound} cannot be met by {scheme}, as minibatch noise or the finite step is too large."
     )
-    raise ValueError(msg)
 
 
 def _mass(mass: str | ArrayLike | None, hessian: Array) -> Array:
