@@ -75,7 +75,12 @@ def test_inverse_is_exact(factor):
     settings = SETTINGS | {"num_steps": 1001, "warmup_steps": 100}
     new = linear(settings, factor)
     assert new["num_steps"] == int(np.ceil(1001 / factor - 1e-6))
-    assert dict(new.inverse()) == settings
+
+    def is_original(found):
+        assert dict(found) == settings
+
+    wrong = {"nothing undone": new, "steps left": settings | {"num_steps": new["num_steps"]}}
+    planted_defects(is_original, new.inverse(), wrong)
     assert dict(new.inverse().inverse()) == dict(new)
     assert new.inverse().factor == pytest.approx(1 / factor)
     assert "batch_size: 48 ->" in repr(new)

@@ -182,6 +182,39 @@ def test_max_kappa():
         scaling.max_kappa(sgd)
 
 
+def bisected(works):
+    """Largest κ at which `works`, which it does up to some κ and not beyond."""
+    low, high = 1.0, 4096.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if works(middle) else (low, middle)
+    return low
+
+
+def test_max_kappa_by_bisection():
+    """Adam: an average with a decay in [0, 1) exists; SGD: 4000 steps on the quadratic at the larger rate do not grow."""
+    smallest = 1 - max(1 - ADAM["b1"], 1 - ADAM["b2"])
+    averages = bisected(lambda kappa: 0 <= 1 - kappa * (1 - smallest) < 1)
+    found = scaling.max_kappa(ADAM)
+    planted_defects(
+        lambda kappa: assert_allclose(kappa, averages, rtol=1e-9),
+        found,
+        {"one step further": found + 1, "of β₂": 1 / (1 - ADAM["b2"])},
+    )
+    H, sgd = np.array([[2.0, 0.3], [0.3, 0.5]]), {"learning_rate": 0.1, "batch_size": 32}
+
+    def stays(kappa):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.abs(np.linalg.matrix_power(np.eye(2) - 0.1 * kappa * H, 4000)).max() <= 1
+
+    found = scaling.max_kappa(sgd, stability_edge=theory.stability_edge(H))
+    planted_defects(
+        lambda kappa: assert_allclose(kappa, bisected(stays), rtol=1e-3),
+        found,
+        {"missing factor 2": found / 2, "edge alone": found * 0.1},
+    )
+
+
 def test_validity():
     assert set(scaling.square_root(ADAM, 2).validity) == {"memory"}
     assert scaling.square_root(ADAM, 8).valid

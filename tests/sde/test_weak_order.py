@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from gradnoise import sde, theory
-from gradnoise.testing import assert_fails
+from gradnoise.testing import assert_fails, planted_defects
 
 A = np.array([0.5, 1, 1.5, 2, 0.2, 0.8])
 B = np.array([1, -0.5, 0.2, -1, 0.6, 2])
@@ -295,3 +295,8 @@ def test_parameters_of_nesterov_are_where_the_gradient_is_taken():
         theta = theta - eta * (g + mu * m)
     plain = sde.momentum(slope, covariance, learning_rate=eta, batch_size=1, momentum=mu)
     assert plain.params(np.array([x, v]))[0] == x
+    planted_defects(
+        lambda found: assert_allclose(found, theta, rtol=1e-12),
+        law.params(np.array([x, v]))[0],
+        {"no lookahead": x, "backwards": 2 * x - theta, "of the old step": theta + eta * (g + mu * m)},
+    )

@@ -10,7 +10,7 @@ import doctest
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,20 @@ def gaps_in_docstring(text: str, arguments: Iterable[str]) -> list[str]:
     ]
 
 
+def gaps_in_rule(text: str, arguments: Iterable[str]) -> list[str]:
+    """What the docstring of a scaling rule lacks: numpydoc sections, because its argument is a mapping."""
+    found = [f"no {part!r}" for part in ("Equation", "Assumptions: ", "Limit: ") if part not in text]
+    lines = text.splitlines()
+    found += [
+        f"no section {name}"
+        for name in ("Parameters", "Returns", "Raises", "References", "Examples")
+        if name not in lines
+    ]
+    if not doctest.DocTestParser().get_examples(text):
+        found.append("no doctest")
+    return found + [f"no parameter {argument}" for argument in arguments if argument not in lines]
+
+
 def gaps_in_summary(text: str) -> list[str]:
     """What the docstring of a method or property lacks: its record's table has the symbols."""
     found = [] if re.search(r"[=≈∝]", text) else ["no equation"]
@@ -178,3 +192,19 @@ def docstring_of(item: Any) -> str:
 
 def parameters(item: Callable[..., Any]) -> list[str]:
     return [name for name in inspect.signature(item).parameters if name != "self"]
+
+
+def formulas_of(module: Any, classes: Iterable[str] = ()) -> list[str]:
+    """Public functions, the classes named, and whatever a record computes when asked: "Circulation.frequencies"."""
+    found = []
+    for name in module.__all__:
+        item = getattr(module, name)
+        if inspect.isfunction(item) or name in classes:
+            found.append(name)
+        if inspect.isclass(item):
+            found += [f"{name}.{key}" for key, value in vars(item).items() if _computes(key, value)]
+    return sorted(found)
+
+
+def _computes(key: str, value: Any) -> bool:
+    return not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property | cached_property))

@@ -14,7 +14,9 @@ from gradnoise.scaling.settings import whole_batch
 
 
 def ema(settings: Mapping[str, Any], factor: float, *, form: str = "power") -> Scaled:
-    r"""Scaling rule for an exponential average of the parameters, y ← ρy + (1−ρ)θ: B → κB, ρ → ρ^κ.
+    r"""Scaling rule for an exponential average of the parameters, y ← ρy + (1−ρ)θ.
+
+    Equation: B → κB, ρ → ρ^κ; form="linear": 1−ρ → κ(1−ρ).
 
     Parameters
     ----------

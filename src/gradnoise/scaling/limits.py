@@ -12,7 +12,7 @@ from gradnoise.scaling.settings import adaptive_settings, is_adaptive, linear_se
 def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = None) -> float:
     r"""Return the largest factor by which a rule may multiply the batch size.
 
-    ::
+    Equation::
 
         square_root   κ ≤ 1/(1 − min β)          beyond, an average would have no memory left
         linear        κ < edge/η                 beyond, the quadratic diverges
@@ -37,7 +37,7 @@ def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = Non
     Notes
     -----
     Necessary, not sufficient: accuracy is lost earlier (`Scaled.validity`, `max_factor_for_linear`). Assumptions: as for the
-    rule.
+    rule. Limit: β → 1, or η → 0, has no bound; 1 where the settings are at the bound already.
 
     References
     ----------

@@ -20,7 +20,7 @@ def linear(
 ) -> Scaled:
     r"""Linear scaling rule for SGD, momentum and Nesterov: B → κB, η → κη, momentum kept, the same number of epochs.
 
-    ::
+    Equation::
 
         dθ = −∇L dt + (η C/B)^{1/2} dW,   t = kη            (the SDE knows η and B only through η/B)
 
@@ -56,6 +56,7 @@ def linear(
     Assumptions: small step (κη well below the edge); noise C/B (with replacement, or B ≪ N). In discrete time the
     stationary variance along curvature λ is ηC/(B(1−μ)λ)/(2(1 − η/edge_λ)), edge_λ = 2(1+μ)/λ, so that the rule changes
     it by (1 − η/edge)/(1 − κη/edge) in the stiffest direction (SGD and heavy ball): `validity["stiffest_variance"]`.
+    Limit: κ = 1 changes nothing; κη ≪ edge leaves every stationary variance as it was.
     Adaptive rules divide the noise by its own size, so this rule changes their SDE: they need the square-root rule.
 
     References

@@ -86,7 +86,14 @@ class Scaled(Mapping[str, Any]):
         return all(condition.holds for condition in self.validity.values())
 
     def inverse(self) -> Scaled:
-        """Return the way back: exactly the original settings."""
+        """Return the way back: `original` = the rule's inverse of `settings`, exactly, whole steps and batches too.
+
+        Scale: a number, 1/κ, is its factor. Limit: the inverse of the inverse is the rule itself.
+
+        >>> from gradnoise.scaling import linear
+        >>> dict(linear({"learning_rate": 0.1, "batch_size": 32, "num_steps": 1001}, 3).inverse())
+        {'learning_rate': 0.1, 'batch_size': 32, 'num_steps': 1001}
+        """
         return Scaled(self.rule, 1 / self.factor, self.settings, self.original, self.invariants, self.conditions)
 
     def __repr__(self) -> str:

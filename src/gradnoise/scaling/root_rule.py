@@ -23,7 +23,7 @@ def square_root(
 ) -> Scaled:
     r"""Square-root scaling rule for RMSprop, Adam and AdamW: B → κB, the same number of epochs.
 
-    ::
+    Equation::
 
         η → √κ η,   1−β₁ → κ(1−β₁),   1−β₂ → κ(1−β₂),   ε → ε/√κ;   time t = kη², steps → steps/κ
 

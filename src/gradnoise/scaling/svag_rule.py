@@ -14,7 +14,7 @@ from gradnoise.theory import svag_coefficients
 def svag(settings: Mapping[str, Any], l: float) -> Scaled:
     r"""Return settings under which svag gradients follow the same SDE with l times as many, smaller steps.
 
-    ::
+    Equation::
 
         ĝ = c₊g₁ + c₋g₂,   Cov ĝ = l C/B                    l: covariance factor, for every rule
         sgd              η → η/l                             time t = kη

@@ -43,28 +43,53 @@ class SDE:
     lookahead: float = 0.0
 
     def params(self, state: ArrayLike) -> Array:
-        """Return the algorithm's parameters (..., D) from the state (..., S)."""
+        """Return the algorithm's parameters (..., D) from the state (..., S): θ = position + a · velocity, a = `lookahead`.
+
+        Scale: parameter, shape (D,) for one state. Limit: a = 0, everything but Nesterov, gives the position.
+
+        >>> from gradnoise.sde import nesterov
+        >>> law = nesterov(lambda x: x, np.eye(1), learning_rate=0.04, batch_size=1, momentum=0.5)
+        >>> law.params([1.0, 2.0]).round(6)  # 1 + √0.04 · 0.5 · 2
+        array([1.2])
+        """
         pieces = np.split(np.asarray(state, np.float64), len(self.parts), axis=-1)
         return pieces[0] + self.lookahead * pieces[1] if self.lookahead else pieces[0]
 
     def covariance(self, time: float, state: ArrayLike) -> Array:
-        """Return diffusion·diffusionᵀ (..., S, S), state² per unit of time."""
+        """Return diffusion·diffusionᵀ = σσᵀ, (..., S, S): (D, D) for the one-part SDE of SGD.
+
+        Scale: state² per unit of time. Limit: order-1 SGD has ηC/B.
+
+        >>> from gradnoise.sde import sgd
+        >>> sgd(lambda x: x, [[2.0]], learning_rate=0.1, batch_size=4).covariance(0.0, [1.0]).round(6)
+        array([[0.05]])
+        """
         root = self.diffusion(time, np.asarray(state, np.float64))
         return root @ np.swapaxes(root, -1, -2)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearSDE:
-    """dX = A X dt + Q^{1/2} dW around the mode, X = θ − θ*.
+    """Linear SDE around the mode, X = θ − θ*.
 
-    Attributes
-    ----------
-    drift_matrix
-        A (D, D), 1/time.
-    diffusion_matrix
-        Q (D, D), parameter²/time.
-    time_step
-        Time that one step of the algorithm takes.
+    Equation: dX = A X dt + Q^{1/2} dW.
+
+    ================  ======  ======  ==========================================
+    field             symbol  shape   scale
+    ================  ======  ======  ==========================================
+    drift_matrix      A       (D, D)  1/time
+    diffusion_matrix  Q       (D, D)  parameter²/time
+    time_step         h       ()      time that one step of the algorithm takes
+    ================  ======  ======  ==========================================
+
+    Assumptions: quadratic loss, constant noise. Flat and unstable directions are allowed; only `stationary_covariance` needs a pull.
+    Limit: A = 0 is Brownian motion of covariance Qt.
+
+    Reference: Ornstein–Uhlenbeck process, Gardiner (2009), Stochastic Methods, §4.5.
+
+    >>> law = LinearSDE(np.array([[-1.0]]), np.array([[2.0]]), 0.1)
+    >>> law.stationary_covariance, law.transition(np.log(2.0))[0].round(6)
+    (array([[1.]]), array([[0.5]]))
     """
 
     drift_matrix: Array
@@ -73,14 +98,28 @@ class LinearSDE:
 
     @property
     def stationary_covariance(self) -> Array:
-        """Σ with AΣ + ΣAᵀ + Q = 0, parameter²."""
+        """Σ with AΣ + ΣAᵀ + Q = 0, (D, D).
+
+        Scale: parameter². Limit: A = −a gives Q/(2a).
+
+        >>> LinearSDE(np.diag([-1.0, -2.0]), np.array([[2.0, 0.3], [0.3, 4.0]]), 0.1).stationary_covariance.round(6)
+        array([[1. , 0.1],
+               [0.1, 1. ]])
+        """
         if np.linalg.eigvals(self.drift_matrix).real.max() >= 0:
             msg = "drift_matrix must pull back in every direction for a stationary law, but has an eigenvalue >= 0."
             raise ValueError(msg)
         return np.asarray(solve_continuous_lyapunov(self.drift_matrix, -self.diffusion_matrix))
 
     def transition(self, time: float) -> tuple[Array, Array]:
-        """Return (F, Ω) of X(t) = F X(0) + noise of covariance Ω, exactly: Van Loan's block exponential, then doubling."""
+        """Return (F, Ω), each (D, D), of X(t) = F X(0) + noise of covariance Ω, exactly: Van Loan's block exponential, then doubling.
+
+        Scale: dimensionless, and parameter². Limit: t → 0 gives (I + At, Qt); t → ∞ gives (0, `stationary_covariance`).
+
+        >>> F, omega = LinearSDE(np.array([[-1.0]]), np.array([[2.0]]), 0.1).transition(np.log(2.0))
+        >>> F.round(6), omega.round(6)
+        (array([[0.5]]), array([[0.75]]))
+        """
         A, zero = self.drift_matrix, np.zeros_like(self.drift_matrix)
         t, size = _checks.positive("time", time), len(A)
         doublings = max(0, math.ceil(math.log2(max(float(np.linalg.norm(A)) * t, 1.0))))
