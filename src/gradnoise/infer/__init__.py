@@ -1,27 +1,45 @@
 """Posterior inference: assembled from oracles, processes, theory's tuning and the engine."""
 
 from gradnoise.infer.choice import Choice, choose, sample
+from gradnoise.infer.comparison import Direction, SampleDistance
 from gradnoise.infer.corrected import corrected_langevin
+from gradnoise.infer.empirical_bayes import VariationalEM, variational_em
+from gradnoise.infer.expectation import Expectation
+from gradnoise.infer.export import Summary
 from gradnoise.infer.gaussians import gaussian, laplace
+from gradnoise.infer.marginal import Evidence, EvidenceCurve, evidence, evidence_curve
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import plan
 from gradnoise.infer.posterior import Divergences, Posterior, Verdict
+from gradnoise.infer.predictive import LogPredictive, Predictive
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
 
 __all__ = [
     "Choice",
+    "Direction",
     "Divergences",
+    "Evidence",
+    "EvidenceCurve",
+    "Expectation",
+    "LogPredictive",
     "Plan",
     "Posterior",
+    "Predictive",
+    "SampleDistance",
+    "Summary",
+    "VariationalEM",
     "Verdict",
     "choose",
     "constant_sgd",
     "corrected_langevin",
+    "evidence",
+    "evidence_curve",
     "gaussian",
     "laplace",
     "nuts",
     "plan",
     "reference",
     "sample",
+    "variational_em",
 ]

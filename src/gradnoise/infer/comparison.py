@@ -61,8 +61,8 @@ class Direction(NamedTuple):
 
     @property
     def kept(self) -> bool:
-        """Whether the run kept to the prediction within four standard errors."""
-        return bool(abs(self.achieved.z(self.predicted)) < 4)
+        """Whether the run kept to the prediction: within 20 % of it and four standard errors."""
+        return bool(abs(self.achieved.value - self.predicted) < 0.2 * self.predicted + 4 * self.achieved.standard_error)
 
 
 class SampleDistance(NamedTuple):

@@ -107,9 +107,10 @@ def judge(
         )
         (beside if harmless else against).insert(0, said)
     about_widths, numbers = _widths(widths, target, limit, numbers)
+    known = _by_design(dim, predicted, target, designed, limit)
     if against:
-        return Verdict("not trustworthy", (*against, *about_widths), numbers)
-    beside = _by_design(dim, predicted, target, designed, limit) + beside
+        return Verdict("not trustworthy", (*against, *known, *about_widths), numbers)
+    beside = known + beside
     reasons = [*beside]
     if simulated is not None:
         reasons.append(

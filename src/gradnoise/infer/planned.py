@@ -153,8 +153,9 @@ class Plan:
 
     @functools.cached_property
     def widths(self) -> Widths:
-        """Sandwich against posterior variance, along the eigenvectors of the curvature."""
-        return widths_of(self.problem, self.where.mean, self.where.hessian, self.where.gradient_covariance)
+        """Sandwich against posterior variance over the variational law, along the eigenvectors of the curvature."""
+        law = self.where.law
+        return widths_of(self.problem, law.mean, law.hessian, law.gradient_covariance)
 
     def expectation(self) -> Expectation:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""

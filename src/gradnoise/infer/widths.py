@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree
+from gradnoise import _tree, derivatives
 from gradnoise._types import Array
 
 DIFFERENT = 0.2  # a difference of variances beyond 20 %, and beyond its own sampling error, is told
+ERRORS = 4  # standard errors
+AFFORDABLE = 1 << 24  # numbers in all example gradients; beyond, their squares count as those of normals
 DATA = 0.5  # directions that owe less of their curvature to the data are the prior's, not the model's
 
 
@@ -28,8 +30,8 @@ class Widths(NamedTuple):
         Sandwich over posterior variance (D,).
     data_shares
         Share of the curvature that comes from the likelihood (D,): what the ratio would be if the model were right.
-    num_examples
-        N.
+    standard_errors
+        Of the ratios (D,): the noise is estimated from N example gradients.
     posterior, sandwich
         The covariances (N H)⁻¹ and H⁻¹CH⁻¹/N (D, D).
     """
@@ -37,17 +39,15 @@ class Widths(NamedTuple):
     directions: Array
     ratios: Array
     data_shares: Array
-    num_examples: int
+    standard_errors: Array
     posterior: Array
     sandwich: Array
 
     @property
     def misspecified(self) -> Array:
-        """Whether sandwich and posterior differ by more than 20 % and sampling error where the data rule, (D,)."""
-        free = np.where(self.data_shares > DATA, self.data_shares, np.nan)
-        noise = 4 * math.sqrt(2 / self.num_examples)  # of a variance of N gradients, four standard errors
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.abs(self.ratios / free - 1) > DIFFERENT + noise)
+        """Whether sandwich and posterior differ by more than 20 % and four standard errors where the data rule, (D,)."""
+        off = np.abs(self.ratios - self.data_shares) - ERRORS * self.standard_errors
+        return np.asarray((off > DIFFERENT * self.data_shares) & (self.data_shares > DATA))
 
     def sentence(self) -> str:
         """Say how far they differ."""
@@ -56,7 +56,7 @@ class Widths(NamedTuple):
         return (
             f"Sandwich variances are {self.ratios.min():.3g} to {self.ratios.max():.3g} times the posterior's; in {count} of "
             f"{len(self.ratios)} directions (worst {worst:.3g}) they differ by more than 20 % though the data rule there: the model "
-            f"is misspecified, and only the sandwich (target='sandwich') has the width of a confidence statement."
+            f"is misspecified, and intervals that cover need the sandwich (target='sandwich', or .calibrate())."
         )
 
 
@@ -70,10 +70,19 @@ def widths_of(problem: Any, mean: Array, hessian: Array, gradient_covariance: Ar
         vectors,
         noise / values,
         1 - prior / values,
-        problem.num_examples,
+        _errors(problem, mean, vectors, noise) / values,
         inverse / problem.num_examples,
         inverse @ gradient_covariance @ inverse / problem.num_examples,
     )
+
+
+def _errors(problem: Any, mean: Array, vectors: Array, noise: Array) -> Array:
+    """Return standard errors of the noise variances along the eigenvectors, from the example gradients at the mean."""
+    if problem.num_examples * len(mean) > AFFORDABLE:
+        return np.asarray(noise * math.sqrt(2 / problem.num_examples))
+    along = derivatives.example_gradients(problem, mean) @ vectors
+    squares = (along - along.mean(0)) ** 2
+    return np.asarray(squares.std(0) / math.sqrt(problem.num_examples))
 
 
 def prior_curvature(problem: Any, vector: Array) -> Array:
