@@ -6,7 +6,18 @@ static (functions, sizes).
 """
 
 from gradnoise.processes.composition import Composed, compose
+from gradnoise.processes.kinetic_langevin import Kinetic, kinetic
 from gradnoise.processes.overdamped import Decreasing, Langevin, langevin
 from gradnoise.processes.slow_hyperparameters import HyperparameterSGD, hyperparameter_sgd
 
-__all__ = ["Composed", "Decreasing", "HyperparameterSGD", "Langevin", "compose", "hyperparameter_sgd", "langevin"]
+__all__ = [
+    "Composed",
+    "Decreasing",
+    "HyperparameterSGD",
+    "Kinetic",
+    "Langevin",
+    "compose",
+    "hyperparameter_sgd",
+    "kinetic",
+    "langevin",
+]

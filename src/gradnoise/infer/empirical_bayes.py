@@ -1,0 +1,290 @@
+"""Variational EM: hyperparameters optimised while constant SGD samples (Mandt, Hoffman, Blei 2017, §4.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradnoise import _checks, derivatives, diagnose
+from gradnoise._types import AnyArray, Array, ArrayLike
+from gradnoise.engine import record, simulate
+from gradnoise.infer.hyperparameters import Joint, fixed_point, joint_problem
+from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.infer.sampler import check_run
+from gradnoise.infer.tuned_sgd import constant_sgd
+from gradnoise.problem import Problem
+from gradnoise.processes import hyperparameter_sgd
+from gradnoise.results import Estimate, mean_of
+from gradnoise.stream import seed_of
+
+WINDOWS = 100  # points of the history
+PILOT_ROWS = 512  # examples whose gradients give the first Tr C
+EXAMPLE_NUMBERS = 1 << 16  # up to this many numbers S·D, C is estimated from all S examples of a batch
+DRIFT = 0.02  # of a log hyperparameter over the averaged half that counts as not settled, where chains can tell
+THIN = 50  # steps between draws where nothing predicts the memory
+
+
+@dataclass(frozen=True, eq=False)
+class VariationalEM:
+    """Hyperparameters that `variational_em` found.
+
+    Attributes
+    ----------
+    names
+        Of the h hyperparameters, as in `problem.hyperparams`, with a group's number where there are several.
+    final
+        Their values (h,): Polyak averages over the second half of the steps, averaged over chains; standard errors from
+        the chains.
+    steps, history
+        Ends of the windows (W,), and each chain's mean over each window (chain, W, h).
+    fixed_point
+        Where the algorithm settles as its rates go to 0, q being the Ornstein-Uhlenbeck law (h,); None where it is not
+        known (more than 1000 parameters, or no mode there).
+    drift
+        Change of the log (h,) from the third to the last quarter of the steps, `Estimate` over chains.
+    problem
+        The problem with the hyperparameters at their final values.
+    run
+        The `Run` behind it: params are ``{"hyperparams": log factors, "params": θ}``.
+    """
+
+    names: tuple[str, ...]
+    final: Estimate
+    steps: AnyArray = field(repr=False)
+    history: Array = field(repr=False)
+    fixed_point: Array | None
+    drift: Estimate = field(repr=False)
+    problem: Problem = field(repr=False)
+    run: Any = field(repr=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last quarter is where the third was: within three standard errors, or 2 %."""
+        off = np.abs(self.drift.value)
+        return bool(((off <= 3 * self.drift.standard_error) | (off <= DRIFT)).all())
+
+    def __str__(self) -> str:
+        told = [
+            f"{name} = {value:.4g} ± {error:.2g}"
+            for name, value, error in zip(self.names, self.final.value, self.final.standard_error, strict=True)
+        ]
+        aim = "" if self.fixed_point is None else f" (fixed point {', '.join(f'{v:.4g}' for v in self.fixed_point)})"
+        return f"{', '.join(told)}{aim}; {'settled' if self.settled else 'still moving'} after {self.steps[-1]:,} steps"
+
+
+def variational_em(
+    problem: Any,
+    *,
+    batch_size: int,
+    hyperparams: Any = ("prior_precision",),
+    preconditioner: str | ArrayLike = "scalar",
+    learning_rate: float | None = None,
+    num_steps: int = 50_000,
+    hyper_rate: float = 0.02,
+    exponent: float = 0.7,
+    noise: str | None = None,
+    memory: int = 1000,
+    num_draws: int = 1000,
+    num_chains: int = 4,
+    key: Any = 0,
+    sampling: str = "with_replacement",
+    init: Any = None,
+    thin: int | None = None,
+    burn_in: int | None = None,
+    checkpoint: Any = None,
+    progress: Any = True,
+) -> Posterior:
+    """Learn hyperparameters while constant SGD samples the parameters, then sample at their final value.
+
+    θ ← θ - P ĝ with the KL-optimal constant rate, kept up to date with the gradient noise; η = ln(hyperparameter) follows
+    -∂U/∂η at the current θ with rates that fall as t^(-exponent), and is averaged over the second half of the steps. The
+    gradient is automatic: any positive leaf of `problem.hyperparams` will do. Optimising θ and η together to a point
+    instead can run away (precision to infinity, θ to 0); the spread of θ prevents it here.
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with hyperparams and a log_prior. More than 1000 parameters: no fixed point, and no predicted law.
+    batch_size, sampling
+        S >= 2; "with_replacement" or "without_replacement".
+    hyperparams
+        Names of leaves of `problem.hyperparams`, one common factor each; or a mapping from names to integer groups of the
+        leaf's shape: one factor for each group 0, 1, …, and -1 for entries that stay.
+    preconditioner
+        "scalar" (2SD/(N Tr C)), "diagonal" (2S/(N C_kk)), or a matrix (D, D) that contains the learning rate and is kept.
+    learning_rate
+        A number that is kept, instead of the tuned one; only with "scalar".
+    num_steps, hyper_rate, exponent
+        Steps of each chain; the first share of a Newton step in η; how fast it falls, in (½, 1). η stands still for the
+        first twentieth of the steps.
+    noise, memory
+        How C is estimated, and over how many steps: "first" (equation 21 with its missing S/(S-1)), "all" (all S examples
+        of a batch, less noise, S gradients kept apart), None: "all" while S·D is below 65 536.
+    num_draws, num_chains, key
+        Draws a chain, chains, seed.
+    init
+        Where θ starts: params or a vector (D,); None: `problem.init`.
+    thin, burn_in
+        Of the draws, as in `constant_sgd`; beyond 1000 parameters None means 50 and `memory`.
+    checkpoint, progress
+        Of the steps in θ and η, as in `simulate`.
+
+    Returns
+    -------
+    Posterior
+        Draws of constant SGD at the final hyperparameters; ``.settings["variational_em"]`` is the `VariationalEM`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On bad arguments, before anything runs.
+
+    Notes
+    -----
+    Constant SGD's law is not the posterior, so neither is its fixed point the evidence's optimum; they are close where the
+    noise is like the curvature. P counts every parameter under a prior: one that no example moves (a pixel that is always
+    0) stays at 0 and biases the precision up by P/P_active; put it into group -1, or drop the column.
+    """
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    steps = _checks.integer("num_steps", num_steps, low=20 * WINDOWS)
+    chains = _checks.integer("num_chains", num_chains, low=2)
+    size = _checks.integer("batch_size", batch_size, low=2)
+    rate = _rate(preconditioner, learning_rate)
+    joint = joint_problem(problem, hyperparams)
+    _checks.batch_size(size, problem.num_examples, sampling)
+    if np.ndim(rate) == 2:
+        _checks.symmetric("preconditioner", rate, problem.num_params, definite="positive")
+    begin = derivatives.as_vector("init", problem, problem.init if init is None else init)
+    kind = noise if noise is not None else "all" if size * problem.num_params <= EXAMPLE_NUMBERS else "first"
+    process = hyperparameter_sgd(
+        size, curvature=joint.curvature, rate=rate, noise_start=_noise_at(problem, begin, rate), noise=kind,
+        memory=memory, hyper_rate=hyper_rate, delay=max(steps / WINDOWS, 1.0), exponent=exponent, hold=steps // 20,
+        sampling=sampling,
+    )  # fmt: skip
+    window = steps // WINDOWS
+    run = simulate(
+        joint.problem, process, num_steps=steps, num_chains=chains, key=key,
+        init=np.tile(np.concatenate([np.zeros(len(joint.names)), begin]), (chains, 1)),
+        record=record.averages(window), checkpoint=checkpoint, progress=progress, on_divergence="raise",
+    )  # fmt: skip
+    logs = np.asarray(run.averages[..., : len(joint.names)], np.float64)
+    found = _summary(joint, run, logs, window, size, sampling, rate)
+    settings = {
+        "variational_em": found,
+        "hyper_steps": steps,
+        "noise": kind,
+        **dict(zip(found.names, found.final.value, strict=True)),
+    }
+    if problem.num_params <= derivatives.DENSE:
+        made = _planned(found.problem, rate, size, sampling, num_draws, chains, key, thin, burn_in, progress)
+    else:
+        made = _continued(joint, process, run, num_draws, key, thin, burn_in, progress)
+    return dataclasses.replace(
+        made, method="variational EM", settings={**made.settings, **settings}, verdict=_verdict(made.verdict, found)
+    )
+
+
+def _rate(preconditioner: Any, learning_rate: Any) -> Any:
+    """Return "scalar", "diagonal", a number or a matrix."""
+    if isinstance(preconditioner, str):
+        kind = _checks.one_of("preconditioner", preconditioner, ("scalar", "diagonal"))
+        if learning_rate is None:
+            return kind
+        if kind == "scalar":
+            return _checks.positive("learning_rate", learning_rate)
+    elif learning_rate is None:
+        return _checks.symmetric("preconditioner", preconditioner, definite="positive")
+    msg = f"learning_rate must be None unless preconditioner is 'scalar', got {_checks.shown(learning_rate)}."
+    raise ValueError(msg)
+
+
+def _noise_at(problem: Problem, vector: Array, rate: Any) -> Any:
+    """Tr C, or its diagonal (D,), from some examples' gradients."""
+    if not isinstance(rate, str):
+        return 1.0
+    rows = max(2, min(PILOT_ROWS, problem.num_examples, (1 << 23) // problem.num_params))
+    some = np.random.default_rng(0).choice(problem.num_examples, min(rows, problem.num_examples), replace=False)
+    few = dataclasses.replace(problem, data=jax.tree.map(lambda a: np.asarray(a)[some], problem.data))
+    diagonal = derivatives.example_gradients(few, vector).var(0)
+    return diagonal if rate == "diagonal" else float(diagonal.sum())
+
+
+def _summary(joint: Joint, run: Any, logs: Array, window: int, size: int, sampling: str, rate: Any) -> VariationalEM:
+    """Averages over the second half of the windows, chain by chain."""
+    count = logs.shape[1]
+    half, last = logs[:, count // 2 :].mean(1), 3 * count // 4
+    over = mean_of(half)
+    drift = mean_of(logs[:, last:].mean(1) - logs[:, count // 2 : last].mean(1))
+    values = joint.values(over.value)
+    aim = None
+    if joint.base.num_params <= derivatives.DENSE:
+        aim = fixed_point(joint, batch_size=size, sampling=sampling, rate=rate, log_start=np.asarray(over.value))
+    return VariationalEM(
+        joint.names,
+        Estimate(values, values * over.standard_error, over.n),
+        window * (1 + np.arange(count)),
+        joint.values(logs),
+        None if aim is None else joint.values(aim),
+        drift,
+        joint.at(np.asarray(over.value)),
+        run,
+    )
+
+
+def _planned(
+    problem: Problem, rate: Any, size: int, sampling: str, num_draws: int, num_chains: int, key: Any, thin: Any,
+    burn_in: Any, progress: Any,
+) -> Posterior:  # fmt: skip
+    """Draws of constant SGD with the same preconditioner, planned and judged as such."""
+    same = {"scalar": "scalar", "diagonal": "diagonal_closed"}[rate] if isinstance(rate, str) else rate
+    if np.ndim(same) == 0 and not isinstance(same, str):
+        same = float(same) * np.eye(problem.num_params)
+    return constant_sgd(
+        problem, batch_size=size, preconditioner=same, sampling=sampling, num_draws=num_draws, num_chains=num_chains,
+        key=key, thin=thin, burn_in=burn_in, progress=progress,
+    )  # fmt: skip
+
+
+def _continued(
+    joint: Joint, process: Any, run: Any, num_draws: int, key: Any, thin: Any, burn_in: Any, progress: Any
+) -> Posterior:
+    """Draws of the same process from where it stands, the hyperparameters held; no prediction."""
+    size = len(joint.names)
+    every = THIN if thin is None else int(thin)
+    forget = int(process.memory) if burn_in is None else int(burn_in)
+    logs = np.asarray(run.averages[..., :size], np.float64)
+    start = np.array(run.state, np.float64)
+    start[:, :size] = logs[:, logs.shape[1] // 2 :].mean((0, 1))
+    kept = (
+        process.noise_start
+        if process.kind in ("number", "matrix")
+        else _noise_at(joint.base, start[0, size:], process.kind)
+    )
+    frozen = dataclasses.replace(process, hyper_rate=0.0, noise_start=kept)
+    more = simulate(
+        joint.problem, frozen, num_steps=forget + num_draws * every, num_chains=len(start), key=seed_of(key) ^ 1, init=start,
+        burn_in=forget, record=record.draws(every), progress=progress,
+    )  # fmt: skip
+    draws = more.draws[..., size:]
+    square = (np.asarray(draws, np.float64) ** 2).sum(-1)
+    effective = float(diagnose.effective_sample_size(square).value)
+    why = f"The law of constant SGD is not predicted beyond {derivatives.DENSE} parameters; effective draws are those of |params|²."
+    return Posterior(
+        method="constant SGD", draws=draws, names=joint.base.parameter_names, predicted_mean=None,
+        predicted_covariance=None, effective_draws=effective if math.isfinite(effective) else 0.0,
+        verdict=Verdict("approximate", (why,), {"effective_draws": effective}),
+        settings={"thin": every, "burn_in": forget, "num_steps": forget + num_draws * every, "num_chains": len(start)},
+        run=more,
+    )  # fmt: skip
+
+
+def _verdict(verdict: Verdict, found: VariationalEM) -> Verdict:
+    """Add what the hyperparameters did."""
+    level = verdict.level if found.settled else "not trustworthy"
+    numbers = {**verdict.numbers, **dict(zip(found.names, map(float, found.final.value), strict=True))}
+    return Verdict(level, (f"Hyperparameters: {found}.", *verdict.reasons), numbers)
