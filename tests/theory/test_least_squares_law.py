@@ -1,20 +1,61 @@
 """Law: minibatch SGD on real rows, simulated from the update rule alone, against the exact moments.
 
-4 096 chains, snapshots two relaxation times of the second moment apart, at fractions of the fourth-moment edge: above it a
-sample covariance has no standard error.
+At fractions of the fourth-moment edge: above it a sample covariance has no standard error. Chains start at the law of constant noise,
+the main wrong answer, and have left it after five relaxation times of the second moment (`BURN_IN`): what a test then finds comes from
+the updates, and e^-5 of the start's error is far below a standard error. Snapshots stand half a relaxation time apart; closer ones
+tell nothing new.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from gradnoise import theory
 from gradnoise.testing import assert_covariance, assert_fails, assert_mean, planted_defects
 
 pytestmark = pytest.mark.law
+
+CHAINS = 256
+BURN_IN = 10  # snapshots, half a relaxation time each
+# relaxation times in all, times detects²: a relative variance of 4/T is to be seen at (limit 5.9 + miss 3.1) standard errors
+NEEDED = 420
+HEAVY = 1.5  # at 0.9 of the edge: squares vary more, and forget more slowly
+
+
+@functools.cache
+def compiled():
+    import jax  # here, so that the other tests of this file start without it
+    import jax.numpy as jnp
+
+    @jax.jit
+    def advance(rows, theta, drawn, step):
+        def update(theta, batch):
+            x, y = rows[batch, :-1], rows[batch, -1]
+            residual = jnp.einsum("cbd,cd->cb", x, theta) - y
+            return theta - step * jnp.einsum("cb,cbd->cd", residual, x), None
+
+        return jax.lax.scan(update, theta, drawn)[0]
+
+    return advance
+
+
+def simulated(X, y, start, *, rate, size, every, count, seed):
+    """Snapshots (chains, count, D) of plain SGD with replacement, in float32, `every` steps apart (rounded up)."""
+    rng, advance = np.random.default_rng(seed), compiled()
+    rows, theta = np.column_stack([X, y]).astype(np.float32), start.astype(np.float32)
+    block = 2 ** int(math.log2(min(65536 / (len(theta) * size), every)))
+    out = []
+    for _ in range(count):
+        for _ in range(math.ceil(every / block)):
+            drawn = rng.integers(len(X), size=(block, len(theta), size), dtype=np.uint16)
+            theta = advance(rows, theta, drawn, np.float32(rate / size))
+        out.append(np.asarray(theta, dtype=np.float64))
+    return np.stack(out, axis=1)
 
 
 class Minibatch:
@@ -58,26 +99,50 @@ def constant_noise(X, y, rate, size):
     )
 
 
-def compare(rows, size, fraction, *, detects, snapshots=24):
-    """Check the law at a fraction of the fourth-moment edge, with planted defects on the same sample."""
-    X, y = rows
-    rate = fraction * theory.least_squares_edges(X, batch_size=size).fourth_moment
+@functools.cache
+def fourth_moment_edge(rows_of, name, size):
+    with threadpool_limits(1, "blas"):  # many small products: two threads only wait for each other
+        return theory.least_squares_edges(rows_of(name)[0], batch_size=size).fourth_moment
+
+
+def compare(rows_of, name, size, fraction, *, detects, seed=0):
+    """Check the law at a fraction of the fourth-moment edge, with planted defects on the same sample; what the tests saw."""
+    X, y = rows_of(name)
+    rate = fraction * fourth_moment_edge(rows_of, name, size)
     law = theory.least_squares_moments(X, y, learning_rate=rate, batch_size=size)
-    sample = Minibatch(X, y, rate=rate, size=size, seed=size).sample(law, snapshots)
-    wrong = {"noise x 1 + 2·detects": (1 + 2 * detects) * law.covariance, "missing 1/B": (size + 1) * law.covariance}
     constant = constant_noise(X, y, rate, size)
+    relaxation = -1 / math.log(law.second_moment_radius)
+    start = np.random.default_rng(seed + 1).multivariate_normal(law.mean, constant, size=CHAINS)
+    count = math.ceil(2 * NEEDED * (HEAVY if fraction == 0.9 else 1) / detects**2 / CHAINS)
+    sample = simulated(
+        X, y, start, rate=rate, size=size, every=relaxation / 2, count=BURN_IN + count, seed=seed + size
+    )[:, BURN_IN:]
+    wrong = {
+        "noise x (1 + 2 detects)": (1 + 2 * detects) * law.covariance,
+        "correlations dropped": np.diag(np.diag(law.covariance)),
+    }
+    if size <= 1 / (2 * detects):
+        wrong["one example more"] = law.covariance * size / (size + 1)
     excess = np.linalg.eigvals(np.linalg.solve(constant, law.covariance)).real.max() - 1
     if excess > 2 * detects:
         wrong["constant noise"] = constant
-    assert excess > 2 * detects or fraction < 0.5 or size > 4  # where the constant-noise formula must fail
-    planted_defects(lambda s: assert_covariance(sample, s, mean=law.mean, detects=detects), law.covariance, wrong)
-    assert_mean(sample, law.mean, law.covariance, detects=0.05)
+    found = []
+
+    def check(predicted):
+        found.append(assert_covariance(sample, predicted, mean=law.mean, detects=detects))
+
+    planted_defects(check, law.covariance, wrong)
+    mean = assert_mean(sample, law.mean, law.covariance, detects=detects)
+    return {"relaxation": relaxation, "excess": excess, "caught": sorted(wrong), "covariance": found[0], "mean": mean}
 
 
 @pytest.mark.parametrize("size", [1, 4, 32])
 @pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5, 0.9])
 def test_random_rows(regression_data, size, fraction):
-    compare(regression_data("random"), size, fraction, detects=0.06)
+    found = compare(regression_data, "random", size, fraction, detects=0.06)
+    assert (
+        "constant noise" in found["caught"] or fraction < 0.5 or size > 4
+    )  # where the constant-noise formula must fail
 
 
 @pytest.mark.parametrize(
@@ -158,10 +223,21 @@ def test_least_squares_shuffled_is_refused_and_would_fail(regression_data):
     assert_fails(assert_covariance, sample, law.covariance, mean=law.mean, detects=0.06, defect="shuffled epochs")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 4, 32])
-@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5, 0.9])
-@pytest.mark.parametrize("name", ["diabetes", "wine"])
+CELLS = [(name, b, f) for name in ("diabetes", "wine") for b in (1, 4, 32) for f in (0.05, 0.3, 0.5, 0.9)]
+# fraction of the edge -> detects. At 0.9 the tails fall off with a power just above 4: a longer run meets excursions that make its
+# standard error larger, not smaller (diabetes, B = 1, six times the snapshots: 22 %), so that another seed is all there is to add
+CLOSELY = {0.05: 0.08, 0.3: 0.05, 0.5: 0.05, 0.9: 0.12}
+
+
+@pytest.mark.parametrize(("name", "size", "fraction"), CELLS)
 def test_real_rows(regression_data, name, size, fraction):
-    """Diabetes (442 x 10) and wine (4898 x 11): minutes each at the small learning rates."""
-    compare(regression_data(name), size, fraction, detects=0.12 if fraction == 0.9 else 0.08, snapshots=16)
+    """Diabetes (442 x 10) and wine (4898 x 11): an error of 12 % is seen, of 30 % at 0.05 of the edge, where relaxation takes long."""
+    found = compare(regression_data, name, size, fraction, detects=0.3 if fraction == 0.05 else 0.12)
+    assert "constant noise" in found["caught"] or fraction < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size", "fraction"), CELLS)
+def test_real_rows_closely(regression_data, name, size, fraction):
+    """The same with other seeds and, below 0.9, longer runs: errors of 5 to 8 % are seen. All cells are kept in benchmarks/records/least_squares.jsonl."""
+    compare(regression_data, name, size, fraction, detects=CLOSELY[fraction], seed=100)
