@@ -147,7 +147,7 @@ def preconditioned_sgd(
     learning_rate
         η; 1 when `preconditioner` contains it, as returned by `theory.optimal_preconditioner`.
     preconditioner
-        P, shape (D, D), in the order of `Problem.flatten`; shared by all chains.
+        P, shape (D, D), or the diagonal of a diagonal one (D,), in the order of `Problem.flatten`; shared by all chains.
     momentum
         μ in [0, 1), or None.
     nesterov
@@ -163,7 +163,8 @@ def preconditioned_sgd(
         if momentum is not None:
             buffer = momentum * buffer + direction
             direction = direction + momentum * buffer if nesterov else buffer
-        return _tree.unflatten(-learning_rate * (preconditioner @ direction), grads), PreconditionedState(buffer)
+        moved = preconditioner @ direction if jnp.ndim(preconditioner) == 2 else preconditioner * direction
+        return _tree.unflatten(-learning_rate * moved, grads), PreconditionedState(buffer)
 
     return optax.GradientTransformation(init, update)
 
@@ -205,5 +206,9 @@ def linear_update(made: Rule | OpaqueRule) -> LinearUpdate | NotLinear:
         float(settings["learning_rate"]),
         float(settings.get("momentum") or 0.0),
         bool(settings.get("nesterov", False)),
-        None if preconditioner is None else np.asarray(preconditioner, dtype=np.float64),
+        None if preconditioner is None else _matrix(np.asarray(preconditioner, dtype=np.float64)),
     )
+
+
+def _matrix(preconditioner: Array) -> Array:
+    return np.diag(preconditioner) if preconditioner.ndim == 1 else preconditioner

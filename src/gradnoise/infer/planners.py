@@ -6,17 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from gradnoise import _checks
+from gradnoise.infer.averaging import plan_iterate_averaging
 from gradnoise.infer.corrected import plan_corrected_langevin
-from gradnoise.infer.planned import Plan
+from gradnoise.infer.fisher import plan_fisher_scoring
+from gradnoise.infer.langevin_sampler import plan_langevin
 from gradnoise.infer.tuned_sgd import plan_constant_sgd
 
-PLANNERS: dict[str, Callable[..., Plan]] = {
+PLANNERS: dict[str, Callable[..., Any]] = {
     "constant_sgd": plan_constant_sgd,
     "corrected_langevin": plan_corrected_langevin,
+    "fisher_scoring": plan_fisher_scoring,
+    "iterate_averaging": plan_iterate_averaging,
+    "langevin": plan_langevin,
 }
 
 
-def plan(method: str, problem: Any, **settings: Any) -> Plan:
+def plan(method: str, problem: Any, **settings: Any) -> Any:
     """Tune a sampler and predict its law, its bias and its cost; nothing is run.
 
     Parameters
@@ -31,7 +36,7 @@ def plan(method: str, problem: Any, **settings: Any) -> Plan:
     Returns
     -------
     Plan
-        Read `.variance_errors`, `.kl_to_target`, `.iact`, `.effective_draws(num_steps)`; then `.run(num_draws=...)`.
+        (`LargePlan` above 1000 parameters.) Read `.variance_errors`, `.kl_to_target`, `.iact`, `.effective_draws(num_steps)`; then `.run(num_draws=...)`.
 
     Raises
     ------

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise import _checks, theory
+from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.adaptation import adapted
+from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
@@ -66,7 +67,9 @@ def constant_sgd(
     thin, burn_in
         None: the worst predicted autocorrelation time, and five relaxation times.
     mode, law
-        From `find_mode` and `measure.gaussian_law`, where they are known already.
+        From `find_mode` and `measure.gaussian_law`, where they are known already. Above 1000 parameters `mode` must be given
+        (trained params will do), and `preconditioner` must be "diagonal_closed" or "scalar": the step is capped where it would be
+        unstable, the law is predicted along the ten stiffest directions only, and the verdict says so (`large.plan_large_sgd`).
     num_law_draws
         Draws that the variational law is found with; None: by the rule of `measure.gaussian_law`.
     adapt
@@ -121,7 +124,7 @@ def plan_constant_sgd(
     num_law_draws: int | None = None,
     adapt: bool = False,
     key: Any = 0,
-) -> Plan:
+) -> Plan | LargePlan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
@@ -135,12 +138,31 @@ def plan_constant_sgd(
     heat = _checks.positive("temperature", temperature)
     wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
     _checks.flag("adapt", adapt)
+    if problem.num_params > derivatives.DENSE:
+        _refuse_for_large(
+            at=at != "posterior",
+            target=not (isinstance(aim, str) and aim == "posterior"),
+            temperature=heat != 1,
+            momentum=mu != 0,
+            time=time != "discrete",
+            adapt=adapt,
+        )
+        return plan_large_sgd(
+            problem, batch_size=size, preconditioner=preconditioner, mode=mode, sampling=sampling, key=key
+        )
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
 
     def tuned(where: Place) -> Plan:
         return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
 
     return adapted(tuned, where, key=key) if adapt else tuned(where)
+
+
+def _refuse_for_large(**given: bool) -> None:
+    wrong = [name for name, other in given.items() if other]
+    if wrong:
+        msg = f"{', '.join(wrong)} must be left at the default above {derivatives.DENSE} parameters, where only a diagonal step is tuned."
+        raise ValueError(msg)
 
 
 def _tuned(

@@ -3,16 +3,21 @@
 Nothing here shares code with `oracles`, which imitate the noise.
 """
 
+from gradnoise.measure.diagonal import LeadingDirections, NoiseDiagonal, leading_directions, noise_diagonal
 from gradnoise.measure.geometry import LocalGeometry, local_geometry
 from gradnoise.measure.law import GaussianLaw, NotConverged, gaussian_law
 from gradnoise.measure.self_consistent import SelfConsistentLaw, stationary_law
 
 __all__ = [
     "GaussianLaw",
+    "LeadingDirections",
     "LocalGeometry",
+    "NoiseDiagonal",
     "NotConverged",
     "SelfConsistentLaw",
     "gaussian_law",
+    "leading_directions",
     "local_geometry",
+    "noise_diagonal",
     "stationary_law",
 ]

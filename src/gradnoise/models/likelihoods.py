@@ -164,7 +164,7 @@ class Network:
 class NetworkLogLikelihood:
     """Log-likelihood of a network's outputs: "softmax" (class numbers) or "linear" (one normal response)."""
 
-    network: Network
+    network: Any
     likelihood: str
 
     def __call__(self, params: Any, example: Any, hyperparams: Any) -> Any:
@@ -179,7 +179,7 @@ class NetworkLogLikelihood:
 class NetworkPredict:
     """Class probabilities (..., K) or mean response (...) of a network."""
 
-    network: Network
+    network: Any
     likelihood: str
 
     def __call__(self, params: Any, inputs: Any, hyperparams: Any) -> Any:
@@ -193,7 +193,7 @@ class NetworkPredict:
 class NetworkSample:
     """Draws of a network's response."""
 
-    network: Network
+    network: Any
     likelihood: str
 
     def __call__(self, key: Any, params: Any, inputs: Any, hyperparams: Any) -> Any:

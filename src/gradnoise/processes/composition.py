@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, Pytree
@@ -30,7 +31,8 @@ class Composed:
         self.oracle.check(spec)
         matrix = getattr(self.rule, "hyperparameters", {}).get("preconditioner")
         if matrix is not None:
-            _checks.square("preconditioner", matrix, spec.num_params)
+            check = _checks.vector if np.ndim(matrix) == 1 else _checks.square
+            check("preconditioner", matrix, spec.num_params)
 
     def words_per_step(self, spec: Spec) -> int:
         """32-bit words drawn a step."""

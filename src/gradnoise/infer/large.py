@@ -1,0 +1,221 @@
+"""Constant SGD and its averages where matrices (D, D) do not fit: diagonal steps, capped where the optimum is unstable."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from gradnoise import _checks, derivatives
+from gradnoise._types import Array
+from gradnoise.engine import record, simulate
+from gradnoise.infer.posterior import Posterior, Verdict
+from gradnoise.infer.sampler import check_run
+from gradnoise.measure.diagonal import LeadingDirections, leading_directions, noise_diagonal
+from gradnoise.oracles import minibatch
+from gradnoise.processes import compose
+from gradnoise.rules import preconditioned_sgd, rule
+
+KINDS = ("diagonal_closed", "scalar")
+STIFFEST = 1.0  # largest r = eigenvalue of P H allowed: half of the stability edge
+DIRECTIONS = 10
+ROUNDS = 4  # of capping: the stiffest direction changes when entries are capped
+FALSE_FAIL = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class LargePlan:
+    """Constant SGD with a diagonal step on a large problem, tuned and, along its stiffest directions, predicted.
+
+    Attributes
+    ----------
+    method, problem, process, settings, warnings
+        As in `Plan`.
+    start
+        Params (D,) that it starts from.
+    directions
+        The stiffest directions of P H, their rates and noise.
+    preconditioner
+        The step, the diagonal of P (D,).
+    batch_size
+        B.
+    window
+        A draw is the mean of so many iterates; 1: it is an iterate.
+    """
+
+    method: str
+    problem: Any = field(repr=False)
+    process: Any = field(repr=False)
+    start: Array = field(repr=False)
+    directions: LeadingDirections = field(repr=False)
+    preconditioner: Array = field(repr=False)
+    batch_size: int
+    window: int = 1
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def predicted_variances(self) -> Array:
+        """Variance of the draws along the stiffest directions (k,), coordinates P^{-½}θ: c_i/(B r_i (2 - r_i)), exact.
+
+        For window means, with C along one direction at a time: that times the factor of an average of so many iterates.
+        """
+        rates = self.directions.rates
+        variance = self.directions.noise / self.batch_size / (rates * (2 - rates))
+        if self.window == 1:
+            return np.asarray(variance)
+        keep, count = 1 - rates, self.window
+        factor = (1 + keep) / rates / count - 2 * keep * (1 - keep**count) / (rates * count) ** 2
+        return np.asarray(variance * factor)
+
+    @property
+    def posterior_ratios(self) -> Array:
+        """Predicted variance over that of the Laplace posterior, 1/(N r_i), along the stiffest directions (k,)."""
+        return np.asarray(self.predicted_variances * self.problem.num_examples * self.directions.rates)
+
+    def run(
+        self, *, num_draws: int, num_chains: int, key: Any, thin: int | None, burn_in: int | None, progress: Any
+    ) -> Posterior:
+        """Run from `start` and judge by the variances along the stiffest directions; one epoch between draws by default."""
+        check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+        epoch = max(1, self.problem.num_examples // self.batch_size)
+        step = self.window if self.window > 1 else (epoch if thin is None else thin)
+        forget = 5 * epoch if burn_in is None else burn_in
+        forget = math.ceil(forget / step) * step
+        run = simulate(
+            self.problem,
+            self.process,
+            num_steps=forget + num_draws * step,
+            num_chains=num_chains,
+            key=key,
+            init=self.problem.unflatten(self.start),
+            burn_in=forget,
+            record=record.averages(step) if self.window > 1 else record.draws(step),
+            progress=progress,
+            on_divergence="keep",
+        )
+        draws = run.averages if self.window > 1 else run.draws
+        verdict, effective = self._judged(draws, step, len(run.diverged))
+        used = {"thin": step, "burn_in": forget, "num_steps": forget + num_draws * step, "num_chains": num_chains}
+        return Posterior(
+            self.method,
+            draws,
+            self.problem.parameter_names,
+            None,
+            None,
+            effective,
+            verdict,
+            {**used, **self.settings},
+            run,
+            plan=self,
+        )
+
+    def _judged(self, draws: Any, step: int, diverged: int) -> tuple[Verdict, float]:
+        flat = np.asarray(draws, np.float64) / np.sqrt(self.preconditioner)
+        onto = flat @ self.directions.vectors  # (chain, draw, k)
+        measured = onto.reshape(-1, onto.shape[-1]).var(0, ddof=1)
+        ratios = measured / self.predicted_variances
+        memory = (1 + (1 - self.directions.rates) ** (2 * step)) / (1 - (1 - self.directions.rates) ** (2 * step))
+        effective = onto.shape[0] * onto.shape[1] / np.maximum(memory, 1.0)
+        error = np.sqrt(2 / effective)
+        worst = int(np.argmax(np.abs(ratios - 1) / error))
+        numbers = {
+            "largest_variance_ratio": float(ratios.max()),
+            "smallest_variance_ratio": float(ratios.min()),
+            "largest_posterior_ratio": float(self.posterior_ratios.max()),
+            "smallest_posterior_ratio": float(self.posterior_ratios.min()),
+            "capped": float(self.settings["capped"]),
+        }
+        told = (
+            f"Along the {len(ratios)} stiffest directions simulated variances are {ratios.min():.3g} to {ratios.max():.3g} times the "
+            f"predicted ones (standard error {error[worst]:.2g})."
+        )
+        limit = 0.2 + ndtri(1 - FALSE_FAIL / len(ratios) / 2) * error[worst]
+        bad = abs(ratios[worst] - 1) > limit or diverged
+        level = "not trustworthy" if bad else "approximate"
+        lost = (f"{diverged} chains diverged.",) if diverged else ()
+        return Verdict(level, (*lost, told, *self.warnings), numbers), float(effective.min())
+
+    def __str__(self) -> str:
+        low, high = self.posterior_ratios.min(), self.posterior_ratios.max()
+        return " ".join(
+            [
+                f"{self.method}: along its {len(self.directions.rates)} stiffest directions variances {low:.3g} to {high:.3g} times "
+                "Laplace's; what happens in the others is not predicted.",
+                *self.warnings,
+            ]
+        )
+
+
+def plan_large_sgd(
+    problem: Any,
+    *,
+    batch_size: int,
+    preconditioner: Any,
+    mode: Any,
+    sampling: str = "with_replacement",
+    window: int = 1,
+    key: Any = 0,
+) -> LargePlan:
+    """Tune constant SGD on a problem of more than 1000 parameters, around given params.
+
+    The step is the closed form of Mandt et al., corollary 3, P_kk = 2B/(N C_kk), or theorem 1's scalar 2BD/(N Tr C), with C from
+    a random part of the data. Entries are capped at one value, chosen so that the stiffest rate of P H is at most 1, half of
+    the stability edge; the share that was capped is in `settings` and in the warnings.
+    """
+    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    kind = _checks.one_of("preconditioner", preconditioner, KINDS)
+    start = _start(problem, mode)
+    noise = noise_diagonal(problem, start, key=key)
+    wanted = _wanted(noise.variance, kind, size, problem.num_examples)
+    step, found = _capped(problem, start, wanted, key)
+    capped = float(np.mean(step < wanted * (1 - 1e-9)))
+    warnings: tuple[str, ...] = ()
+    if capped > 0:
+        warnings = (
+            f"The step that would match the posterior is beyond stability for {100 * capped:.3g} % of the parameters and was capped "
+            f"at {step.max():.3g}: along them draws are narrower than the posterior.",
+        )
+    settings = {"batch_size": size, "preconditioner": kind, "learning_rate": float(step.mean()), "capped": capped, "cap": float(step.max()), "stiffest_rate": float(found.rates[0]), "window": window}  # fmt: skip
+    name = "iterate averaging" if window > 1 else "constant SGD"
+    process = compose(minibatch(size, sampling), rule(preconditioned_sgd, learning_rate=1.0, preconditioner=step))
+    return LargePlan(
+        f"{name} ({kind} preconditioner)", problem, process, start, found, step, size, window, settings, warnings
+    )
+
+
+def _start(problem: Any, mode: Any) -> Array:
+    if mode is None:
+        msg = f"mode must be given for a problem of {problem.num_params} parameters: params near a minimum, such as trained ones."
+        raise ValueError(msg)
+    return derivatives.as_vector("mode", problem, mode)
+
+
+def _wanted(variance: Array, kind: str, batch_size: int, num_examples: int) -> Array:
+    if not variance.max() > 0:
+        msg = "mode must be a point with gradient noise, but every example has the same gradient there."
+        raise ValueError(msg)
+    spread = variance if kind == "diagonal_closed" else np.full_like(variance, variance.mean())
+    return np.asarray(2 * batch_size / num_examples / np.maximum(spread, 1e-12 * variance.max()))
+
+
+def _capped(problem: Any, start: Array, wanted: Array, key: Any) -> tuple[Array, LeadingDirections]:
+    """Cap the step until its stiffest rate is at most STIFFEST, and return it with its leading directions."""
+    cap, count = float(np.median(wanted)), min(DIRECTIONS, len(wanted) - 1)
+    step = np.minimum(wanted, cap)
+    for _ in range(ROUNDS):
+        found = leading_directions(problem, start, preconditioner=step, count=1, key=key)
+        stiffest = float(found.rates[0])
+        if 0.5 * STIFFEST <= stiffest <= STIFFEST or (stiffest < STIFFEST and cap >= wanted.max()):
+            break
+        cap *= 0.95 * STIFFEST / stiffest  # exact where all entries are capped
+        step = np.minimum(wanted, cap)
+    found = leading_directions(problem, start, preconditioner=step, count=count, key=key)
+    if found.rates[0] > STIFFEST:
+        scale = STIFFEST / float(found.rates[0])
+        step = step * scale
+        found = LeadingDirections(found.rates * scale, found.vectors, found.noise * scale)
+    return step, found

@@ -1,0 +1,114 @@
+"""Constant SGD above 1000 parameters: what is predicted along the stiffest directions holds; caps are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradnoise as gn
+from gradnoise.infer import constant_sgd, plan
+from gradnoise.measure import leading_directions, local_geometry, noise_diagonal
+
+D, N = 1200, 8000
+
+
+@pytest.fixture(scope="module")
+def wide() -> Any:
+    """A regression of 1200 weights with a known mode and twelve stiff directions, as networks have."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, D)) * np.where(np.arange(D) < 12, 3.0, 0.2)
+    y = x[:, :5].sum(1) + rng.standard_normal(N)
+    problem = gn.models.linear_regression(
+        x.astype(np.float32), y.astype(np.float32), observation_scale=1.0, intercept=False
+    )
+    mode = np.linalg.solve(x.T @ x + np.eye(D), x.T @ y)
+    return problem, mode, x, y
+
+
+def test_measured_diagonal_and_directions_are_those_of_the_matrices(known: Any) -> None:
+    problem, mode, _ = known("wine")
+    dense = local_geometry(problem, mode)
+    diagonal = noise_diagonal(problem, mode, num_rows=10**6)
+    np.testing.assert_allclose(diagonal.variance, np.diag(dense.gradient_covariance), rtol=1e-4)
+    step = 0.3 / np.diag(dense.hessian)
+    found = leading_directions(problem, mode, preconditioner=step, count=4, num_rows=10**6)
+    root = np.sqrt(step)
+    scaled = root[:, None] * dense.hessian * root
+    np.testing.assert_allclose(found.rates, np.linalg.eigvalsh(scaled)[::-1][:4], rtol=1e-3)
+    noise = found.vectors.T @ (root[:, None] * dense.gradient_covariance * root) @ found.vectors
+    np.testing.assert_allclose(found.noise, np.diag(noise), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["diagonal_closed", "scalar"])
+def test_variances_along_the_stiffest_directions_are_as_predicted(kind: str, wide: Any) -> None:
+    problem, mode, _, _ = wide
+    tuned = plan("constant_sgd", problem, batch_size=300, preconditioner=kind, mode=mode)
+    assert 0.1 < tuned.settings["stiffest_rate"] <= 1.0
+    made = tuned.run(num_draws=400, num_chains=4, key=1, thin=10, burn_in=100, progress=False)
+    assert made.verdict.level == "approximate", made.verdict
+    numbers = made.verdict.numbers
+    assert (
+        0.8 < numbers["smallest_variance_ratio"] < numbers["largest_variance_ratio"] < 1.4
+    )  # noise grows by about D/N = 0.15 over the law
+
+
+def test_capped_steps_are_said(wide: Any) -> None:
+    problem, mode, _, _ = wide
+    tuned = plan("constant_sgd", problem, batch_size=3000, preconditioner="diagonal_closed", mode=mode)
+    assert tuned.settings["capped"] > 0.5
+    assert "was capped" in str(tuned)
+    assert tuned.preconditioner.max() == tuned.settings["cap"]
+    assert tuned.settings["stiffest_rate"] <= 1.0
+
+
+def test_the_verdict_catches_another_step(wide: Any) -> None:
+    """A law predicted for a third of the step that runs is found out."""
+    import dataclasses
+
+    problem, mode, _, _ = wide
+    tuned = plan("constant_sgd", problem, batch_size=300, preconditioner="scalar", mode=mode)
+    other = dataclasses.replace(
+        tuned, directions=dataclasses.replace(tuned.directions, rates=tuned.directions.rates / 3)
+    )
+    made = other.run(num_draws=400, num_chains=4, key=1, thin=10, burn_in=100, progress=False)
+    assert made.verdict.level == "not trustworthy"
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"preconditioner": "full"}, "preconditioner must be"),
+        ({"preconditioner": "scalar", "momentum": 0.5}, "momentum must be left"),
+        ({"preconditioner": "scalar", "mode": None}, "mode must be given"),
+        ({"preconditioner": "scalar", "mode": np.zeros(3)}, r"mode must have shape \(1200,\)"),
+    ],
+)
+def test_what_large_problems_refuse(settings: dict[str, Any], match: str, wide: Any) -> None:
+    problem, mode, _, _ = wide
+    with pytest.raises((ValueError, TypeError), match=match):
+        constant_sgd(problem, **{"batch_size": 300, "mode": mode, "progress": False, **settings})
+
+
+def test_convolutional_network_is_a_convolution() -> None:
+    """Against scipy's correlation on one channel, layer by layer."""
+    from scipy.signal import correlate2d
+
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((3, 81))
+    problem = gn.models.convolutional(images, [0, 1, 2], channels=(2,), image_shape=(9, 9), activation="tanh")
+    assert problem.num_params == 9 * 2 + 2 + 9 * 2 * 3 + 3
+    layer, last = problem.init["layer0"], problem.init["layer1"]
+    maps = np.stack(
+        [correlate2d(images[0].reshape(9, 9), layer["weight"][:, c].reshape(3, 3), mode="valid") for c in range(2)], -1
+    )
+    hidden = np.tanh(maps + layer["bias"])[:6, :6].reshape(3, 2, 3, 2, 2).mean((1, 3))
+    z = hidden.reshape(-1) @ last["weight"] + last["bias"]
+    expected = np.exp(z) / np.exp(z).sum()
+    shown = problem.predict(problem.init, images[0].astype(np.float32), problem.hyperparams)
+    np.testing.assert_allclose(shown, expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="image_shape must have 81 numbers"):
+        gn.models.convolutional(images, [0, 1, 2], image_shape=(8, 8))
+    with pytest.raises(ValueError, match="channels must have fewer layers"):
+        gn.models.convolutional(images, [0, 1, 2], channels=(2, 2, 2, 2), image_shape=(9, 9))
