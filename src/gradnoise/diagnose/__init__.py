@@ -1,4 +1,4 @@
-"""What trajectories say about themselves: memory, effective size, a Gaussian fit and its floor, stationarity.
+"""What trajectories say about themselves: memory, effective size, a Gaussian fit and its floor, stationarity, calibration.
 
 Arrays in, numbers with standard errors out; NumPy only, no Problem, no simulator.
 """
@@ -7,14 +7,19 @@ from gradnoise.diagnose.autocorrelation import effective_sample_size, integrated
 from gradnoise.diagnose.batches import batch_means
 from gradnoise.diagnose.gaussian import GaussianFit, gaussian_fit, kl_floor
 from gradnoise.diagnose.halves import Stationarity, stationarity
+from gradnoise.diagnose.ranks import CalibrationTest, calibration_test, expected_rank_spread, rank_statistics
 
 __all__ = [
+    "CalibrationTest",
     "GaussianFit",
     "Stationarity",
     "batch_means",
+    "calibration_test",
     "effective_sample_size",
+    "expected_rank_spread",
     "gaussian_fit",
     "integrated_autocorrelation_time",
     "kl_floor",
+    "rank_statistics",
     "stationarity",
 ]

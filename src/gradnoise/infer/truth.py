@@ -125,8 +125,9 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
     start = np.random.default_rng(seed).standard_normal((chains, len(here)))
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(seed), chains)
-        run = jax.jit(jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None)), static_argnums=5)
-        whitened, divergent = jax.device_get(run(_tree.cast(problem, np.float64), here, root, keys, start, draws))
+        whitened, divergent = jax.device_get(
+            _all_chains(_tree.cast(problem, np.float64), here, root, keys, start, draws)
+        )
     effective, r_hat, bad = _effective(whitened), _split_r_hat(whitened), int(np.sum(divergent))
     return Posterior(
         "NUTS",
@@ -178,6 +179,9 @@ def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_d
 
     _, (positions, divergent) = jax.lax.scan(step, state, jax.random.split(sample, num_draws))
     return positions, jnp.sum(divergent)
+
+
+_all_chains = jax.jit(jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None)), static_argnums=5)  # compiles once
 
 
 def _effective(draws: Array) -> float:
