@@ -2,117 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import numpy as np
 import pytest
 from calls import called, public_formulas, valid_call
+from wrong_values import (
+    no_chain,
+    no_count,
+    no_covariance,
+    no_decay,
+    no_flag,
+    no_function,
+    no_index,
+    no_level,
+    no_levels,
+    no_matrix,
+    no_part,
+    no_position,
+    no_positive,
+    no_real,
+    no_size,
+    no_square,
+    no_squares,
+    no_stack,
+    no_symmetric,
+    no_tensor,
+    no_vector,
+    no_whole,
+    no_word,
+    problems,
+    said_of,
+)
 
 from gradnoise import theory
-
-BAD_ARRAYS = {"NaN": np.array([[1.0, np.nan], [np.nan, 1.0]]), "text": "abc", "complex": 1j * np.eye(2)}
-
-
-def no_matrix(_):
-    return BAD_ARRAYS | {"a number": 1.0, "a stack": np.ones((2, 3, 3))}
-
-
-def no_square(value):
-    return no_matrix(value) | {"a row": value[0], "not square": value[:2]}
-
-
-def no_squares(value):
-    return BAD_ARRAYS | {"a number": 1.0, "a row": value[0], "not square": value[:2]}
-
-
-def no_symmetric(value):
-    return no_square(value) | {"skew": value + np.triu(np.full_like(value, 0.3), 1)}
-
-
-def no_covariance(value):
-    swapped = value.copy()
-    swapped[0, -1] = swapped[-1, 0] = 50 * np.abs(value).max()
-    return no_symmetric(value) | {"negative": -value, "indefinite": swapped}
-
-
-def no_positive(value):
-    flat = value.copy()
-    flat[0] = flat[:, 0] = 0.0
-    return no_covariance(value) | {"singular": flat}
-
-
-def no_stack(_):
-    return BAD_ARRAYS | {"a number": 1.0}
-
-
-def no_vector(value):
-    entry = np.array(value, dtype=float)
-    entry[0] = np.nan
-    return {"NaN": entry, "text": "abc", "complex": 1j * np.asarray(value), "a matrix": np.outer(value, value)}
-
-
-def no_levels(value):
-    return no_vector(value) | {"negative": -np.abs(value)}
-
-
-def no_tensor(value):
-    return BAD_ARRAYS | {"a matrix": value[0], "a number": 1.0}
-
-
-NOT_REAL = {"NaN": np.nan, "infinity": np.inf, "text": "abc", "None": None, "complex": 1j, "a list": [1.0, 2.0]}
-
-
-def no_real(_):
-    return NOT_REAL
-
-
-def no_level(_):
-    return NOT_REAL | {"negative": -0.37}
-
-
-def no_size(_):
-    return NOT_REAL | {"negative": -0.37, "zero": 0.0}
-
-
-def no_part(_):
-    return NOT_REAL | {"negative": -0.37, "above one": 1.37}
-
-
-def no_decay(value):
-    return no_part(value) | {"one": 1.0}
-
-
-def no_whole(_):
-    return {"a fraction": 2.5, "text": "abc", "None": None, "NaN": np.nan, "True": True}
-
-
-def no_index(value):
-    return no_whole(value) | {"negative": -3}
-
-
-def no_count(value):
-    return no_index(value) | {"zero": 0}
-
-
-def no_word(_):
-    return {"another word": "nonsense", "None": None}
-
-
-def no_position(_):
-    return {"another word": "nonsense", "beyond": 10**6, "negative": -1, "a fraction": 2.5}
-
-
-def no_flag(_):
-    return {"a word": "no", "None": None}
-
-
-def no_function(_):
-    return {"a number": 1.0, "None": None}
-
-
-def no_chain(_):
-    return {"a matrix": np.eye(3), "None": None}
-
 
 # what each argument must be, hence what it must not be
 WRONG = {
@@ -223,37 +147,44 @@ def wrong_values(name, argument):
 
 
 def complaint(name, kwargs):
-    """What the formula says; None where it answers."""
-    try:
-        called(name, kwargs)
-    except (ValueError, TypeError) as error:
-        kind = "" if type(error) in (ValueError, TypeError) else f"{type(error).__name__}: "
-        return kind + str(error)
-    return None
-
-
-def shows(bad):
-    """What a message may print of a bad value: itself, or the shape that it lacks; for an array its shape, entry or eigenvalue."""
-    if np.ndim(bad) or isinstance(bad, complex):
-        return ("got", "is", "differs")
-    if bad is None:
-        return ("None", "must be given", "shape ()")
-    return (repr(bad), f"{bad:g}", "shape ()") if isinstance(bad, float | int) else (repr(bad), str(bad))
+    return said_of(functools.partial(called, name, kwargs))
 
 
 @pytest.mark.parametrize(("name", "argument"), ARGUMENTS, ids=[f"{n}-{a}" for n, a in ARGUMENTS])
 def test_bad_input(name, argument):
     base, wrong = wrong_values(name, argument)
-    problems = []
-    for label, bad in wrong.items():
-        said = complaint(name, base | {argument: bad})
-        if said is None:
-            problems.append(f"{label}: accepted")
-        elif argument not in said or " must " not in said or "Error: " in said:
-            problems.append(f"{label}: {said}")
-        elif not any(shown in said for shown in shows(bad)):
-            problems.append(f"{label}: the message does not show {bad!r}: {said}")
-    assert not problems, "\n".join(problems)
+    assert not problems(lambda kwargs: called(name, kwargs), base, argument, wrong)
+
+
+def lenient(hessian):
+    return float(np.sum(np.abs(hessian)))
+
+
+def vague(hessian):
+    np.linalg.inv(hessian)
+    if np.linalg.eigvalsh(hessian)[0] < 1e6:
+        raise ValueError("hessian must be positive definite.")
+
+
+def nameless(hessian):
+    if not np.allclose(hessian, 1e9):
+        raise ValueError("the matrix must be positive definite, got something else.")
+
+
+@pytest.mark.parametrize(
+    ("function", "gap"),
+    [
+        (lenient, "negative: accepted"),
+        (vague, "negative: the message does not show"),
+        (vague, "LinAlgError"),
+        (nameless, "negative: the matrix must"),
+    ],
+)
+def test_a_careless_function_is_found(function, gap):
+    value = np.diag([2.0, 1.0])
+    wrong = no_positive(value) | {"singular": np.zeros((2, 2))}
+    found = problems(lambda kwargs: function(**kwargs), {"hessian": value}, "hessian", wrong)
+    assert any(gap in line for line in found)
 
 
 # --- what arguments must be together ---

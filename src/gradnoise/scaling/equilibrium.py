@@ -52,6 +52,10 @@ def equilibrium_closeness(first: Equilibrium, second: Equilibrium) -> float:
     >>> equilibrium_closeness(Equilibrium(2.0, 1.0, 3.0), Equilibrium(1.0, 1.5, 3.0))
     2.0
     """
+    for name, value in (("first", first), ("second", second)):
+        if not isinstance(value, Equilibrium):
+            msg = f"{name} must be an Equilibrium, got {_checks.shown(value)}."
+            raise TypeError(msg)
     pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(Equilibrium)]
     return float(max(max(a / b, b / a) for a, b in pairs))
 

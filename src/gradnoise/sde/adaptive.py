@@ -128,9 +128,11 @@ def adam(
     slope, root = vector_field("gradient", gradient), covariance_root(gradient_covariance, (sigma0 * c1) ** 2)
     spread = covariance_diagonal(gradient_covariance)
 
+    corrected = _checks.flag("bias_correction", bias_correction)
+
     def drift(t: float, state: Array) -> Array:
         x, m, u = pieces(state, 3)
-        gain, shrink = corrections(c1, c2, t) if bias_correction else (1.0, 1.0)
+        gain, shrink = corrections(c1, c2, t) if corrected else (1.0, 1.0)
         step = -gain * m / (sigma0 * np.sqrt(u) + eps0 * shrink)
         return np.concatenate([step, c1 * (slope(x) - m), c2 * (spread(x) - u)], axis=-1)
 

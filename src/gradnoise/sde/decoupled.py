@@ -136,9 +136,11 @@ def adamw(
     slope, root = vector_field("gradient", gradient), covariance_root(gradient_covariance, rate * factor)
     spread = covariance_diagonal(gradient_covariance)
 
+    corrected = _checks.flag("bias_correction", bias_correction)
+
     def gain(t: float, v: Array) -> Array:
         """√γ₂/γ₁ P⁻¹."""
-        step, shrink = corrections(rho1, rho2, t) if bias_correction else (1.0, 1.0)
+        step, shrink = corrections(rho1, rho2, t) if corrected else (1.0, 1.0)
         return np.asarray(step / (np.sqrt(v) + epsilon * shrink))
 
     def drift(t: float, state: Array) -> Array:

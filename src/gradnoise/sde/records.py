@@ -52,7 +52,11 @@ class SDE:
         >>> law.params([1.0, 2.0]).round(6)  # 1 + √0.04 · 0.5 · 2
         array([1.2])
         """
-        pieces = np.split(np.asarray(state, np.float64), len(self.parts), axis=-1)
+        values = _checks.array("state", state)
+        if values.ndim == 0 or values.shape[-1] % len(self.parts):
+            msg = f"state must have shape (..., D x {len(self.parts)}), {' and '.join(self.parts)}, got {values.shape}."
+            raise ValueError(msg)
+        pieces = np.split(values, len(self.parts), axis=-1)
         return pieces[0] + self.lookahead * pieces[1] if self.lookahead else pieces[0]
 
     def covariance(self, time: float, state: ArrayLike) -> Array:
