@@ -1,12 +1,15 @@
 """Posterior inference: assembled from oracles, processes, theory's tuning and the engine."""
 
+from gradnoise.infer.averaging import iterate_averaging
 from gradnoise.infer.choice import Choice, choose, sample
 from gradnoise.infer.comparison import Direction, SampleDistance
 from gradnoise.infer.corrected import corrected_langevin
 from gradnoise.infer.empirical_bayes import VariationalEM, variational_em
 from gradnoise.infer.expectation import Expectation
 from gradnoise.infer.export import Summary
+from gradnoise.infer.fisher import fisher_scoring
 from gradnoise.infer.gaussians import gaussian, laplace
+from gradnoise.infer.langevin_sampler import langevin
 from gradnoise.infer.marginal import Evidence, EvidenceCurve, evidence, evidence_curve
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import plan
@@ -35,7 +38,10 @@ __all__ = [
     "corrected_langevin",
     "evidence",
     "evidence_curve",
+    "fisher_scoring",
     "gaussian",
+    "iterate_averaging",
+    "langevin",
     "laplace",
     "nuts",
     "plan",

@@ -1,0 +1,276 @@
+"""Iterate averaging as a sampler (Mandt, Hoffman, Blei 2017, §6.2): every draw is the mean of one window of SGD iterates."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigvalsh
+
+from gradnoise import _checks, theory
+from gradnoise._types import Array, ArrayLike
+from gradnoise.infer.planned import Plan, averaged, from_chain
+from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.settled import own_law
+from gradnoise.oracles import minibatch
+from gradnoise.processes import compose
+from gradnoise.rules import preconditioned_sgd, rule
+
+MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
+HALVINGS = 4
+
+
+def iterate_averaging(
+    problem: Any,
+    *,
+    batch_size: int,
+    window: int | None = None,
+    learning_rate: float | None = None,
+    tolerance: float = 0.05,
+    preconditioner: str | ArrayLike | None = None,
+    target: str = "posterior",
+    num_draws: int = 1000,
+    num_chains: int = 4,
+    key: Any = 0,
+    at: str = "posterior",
+    sampling: str = "with_replacement",
+    thin: int | None = None,
+    burn_in: int | None = None,
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    progress: Any = True,
+) -> Posterior:
+    """Sample with the means of consecutive windows of constant SGD, whose covariance is about H⁻¹CH⁻¹/(window·B), whatever the step.
+
+    That is the sandwich covariance when a window is one pass over the data, and the posterior's only where C = H: for a
+    well-specified likelihood. A range of learning rates does it: large enough for a window to forget the last one in the
+    softest direction, small enough for the noise that grows with the distance from the mode to add little.
+
+    Parameters
+    ----------
+    problem
+        A `Problem` with a mode.
+    batch_size, sampling
+        B, and "with_replacement" or "without_replacement". "shuffled" is refused with the variance that it would give.
+    window
+        Iterates a draw is the mean of; None: one pass, ⌊N/B⌋.
+    learning_rate
+        η; None: the middle (geometric) of the admissible range, `theory.averaging_range`.
+    tolerance
+        Relative error of a variance that the range allows at either end.
+    preconditioner
+        P: None (identity), "curvature" (H⁻¹: the range depends on D alone, not on the condition number) or a matrix (D, D).
+    target
+        "posterior" or "sandwich": what the plan's errors and the verdict are measured against.
+    num_draws, num_chains, key, at, burn_in, mode, law, num_law_draws, progress
+        As in `constant_sgd`; each window is one draw.
+    thin
+        None, or the window.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    ValueError, TypeError
+        On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do.
+    """
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    plan = plan_iterate_averaging(
+        problem,
+        batch_size=batch_size,
+        window=window,
+        learning_rate=learning_rate,
+        tolerance=tolerance,
+        preconditioner=preconditioner,
+        target=target,
+        at=at,
+        sampling=sampling,
+        mode=mode,
+        law=law,
+        num_law_draws=num_law_draws,
+        key=key,
+    )
+    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+
+
+def plan_iterate_averaging(
+    problem: Any,
+    *,
+    batch_size: int,
+    window: int | None = None,
+    learning_rate: float | None = None,
+    tolerance: float = 0.05,
+    preconditioner: str | ArrayLike | None = None,
+    target: str = "posterior",
+    at: str = "posterior",
+    sampling: str = "with_replacement",
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    key: Any = 0,
+) -> Plan:
+    """Choose window and rate, and predict the law of the means; arguments as in `iterate_averaging`, `key` for the variational law."""
+    examples = problem.num_examples
+    kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    size = _checks.integer("batch_size", batch_size, high=examples)
+    length = examples // size if window is None else _checks.integer("window", window, low=2)
+    if length < 2:
+        msg = f"batch_size must be at most N/2 = {examples // 2} for a window of one pass, got {size}: a single iterate is no average."
+        raise ValueError(msg)
+    rate = None if learning_rate is None else _checks.positive("learning_rate", learning_rate)
+    delta = _checks.within("tolerance", tolerance, 0.0, 1.0, closed="neither")
+    aim = _checks.one_of("target", target, ("posterior", "sandwich"))
+    wish = _wish(preconditioner, problem.num_params)
+    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    matrix = _matrix(where, wish)
+    noise: dict[str, Any] = {"batch_size": size, "preconditioner": matrix, "sampling": kind}
+    reach = None if rate is not None else _range(where, matrix, size, delta, by_curvature=isinstance(wish, str))
+    if rate is None and reach is not None:
+        rate = math.sqrt(reach.low * reach.high)
+    assert rate is not None
+    if kind == "shuffled":
+        raise ValueError(_no_epochs(where, rate, matrix, size))
+    mean, chain = _settled(problem, where, rate, noise)
+    if reach is not None:
+        rate, mean, chain = _best(problem, where, rate, reach, length, delta, noise, (mean, chain))
+    made = rule(preconditioned_sgd, learning_rate=rate, preconditioner=np.eye(len(mean)) if matrix is None else matrix)
+    goal = _sandwich(where) if aim == "sandwich" else where.law.covariance
+    iterates = from_chain(
+        "iterate averaging",
+        problem,
+        compose(minibatch(size, kind), made),
+        chain,
+        where._replace(mean=mean),
+        target=goal,
+        drift_matters=False,
+        settings={
+            "batch_size": size,
+            "window": length,
+            "learning_rate": rate,
+            "preconditioner": "identity" if wish is None else wish if isinstance(wish, str) else "matrix",
+            "target": aim,
+            "stability": theory.stability_fraction(where.hessian, learning_rate=rate, preconditioner=matrix),
+        },
+    )
+    plan = averaged(iterates, length)
+    return dataclasses.replace(plan, warnings=_warnings(where, aim, length * size, examples))
+
+
+def _wish(preconditioner: Any, dim: int) -> str | Array | None:
+    if preconditioner is None:
+        return None
+    if isinstance(preconditioner, str):
+        return _checks.one_of("preconditioner", preconditioner, ("curvature",))
+    return _checks.symmetric("preconditioner", preconditioner, dim, definite="positive")
+
+
+def _matrix(where: Place, wish: str | Array | None) -> Array | None:
+    """Preconditioner (D, D): what was given, or H⁻¹."""
+    return np.asarray(np.linalg.inv(where.hessian), dtype=np.float64) if isinstance(wish, str) else wish
+
+
+def _effective_curvature(where: Place, matrix: Array | None) -> Array:
+    """Curvature (D, D) in the coordinates in which the preconditioner is the identity."""
+    if matrix is None:
+        return where.hessian
+    root = np.linalg.cholesky(matrix)
+    inner = root.T @ where.hessian @ root
+    return np.asarray((inner + inner.T) / 2)
+
+
+def _range(
+    where: Place, matrix: Array | None, batch_size: int, tolerance: float, *, by_curvature: bool
+) -> theory.AveragingRange:
+    """Admissible range of learning rates; a ValueError with the numbers where it is empty."""
+    curvature = _effective_curvature(where, matrix)
+    examples = where.law.num_examples
+    found = theory.averaging_range(curvature, num_examples=examples, batch_size=batch_size, tolerance=tolerance)
+    if found.admissible:
+        return found
+    values = np.linalg.eigvalsh(curvature)
+    needed = float(values.sum() + values[-1]) / (2 * tolerance**2 * float(values[0]))
+    msg = (
+        f"num_examples must be about {needed:,.0f} or more for iterate averaging within {100 * tolerance:.3g} % at condition number "
+        f"{values[-1] / values[0]:,.3g}, got {examples:,}: the softest direction needs a learning rate of at least {found.low:.3g}, and above "
+        f"{found.high:.3g} the noise that grows with the distance (or the stability edge) spoils the stiffest. "
+        f"{'Take' if by_curvature else 'Take preconditioner=' + repr('curvature') + ','} a larger tolerance, or another sampler."
+    )
+    raise ValueError(msg)
+
+
+def _settled(problem: Any, where: Place, rate: float, noise: dict[str, Any]) -> tuple[Array, theory.LinearChain]:
+    """Mean and chain of the iterates, with H and C averaged over their own law."""
+    update: dict[str, Any] = {**noise, "learning_rate": rate}
+    plain = theory.linear_chain(where.hessian, where.gradient_covariance, num_examples=problem.num_examples, **update)
+    own = own_law(problem, where, plain.covariance, step="learning_rate", **update)
+    chain = theory.linear_chain(own.hessian, own.gradient_covariance, num_examples=problem.num_examples, **update)
+    return own.mean, chain
+
+
+def _best(
+    problem: Any, where: Place, rate: float, reach: theory.AveragingRange, window: int, tolerance: float,
+    noise: dict[str, Any], first: tuple[Array, theory.LinearChain],
+) -> tuple[float, Array, theory.LinearChain]:  # fmt: skip
+    """Halve the range while the means are too wide or too narrow: real inputs make more noise than Gaussian ones, which it assumes."""
+    ideal = _sandwich(where) * problem.num_examples / (window * noise["batch_size"])
+    low, high, (mean, chain) = reach.low, reach.high, first
+    for attempt in range(HALVINGS + 1):
+        errors = theory.variance_errors(chain.average(window), ideal)
+        if max(-errors[0], errors[-1]) <= tolerance:
+            return rate, mean, chain
+        if attempt < HALVINGS:
+            low, high = (low, rate) if errors[-1] > -errors[0] else (rate, high)
+            rate = math.sqrt(low * high)
+            mean, chain = _settled(problem, where, rate, noise)
+    msg = (
+        f"tolerance must be at least about {max(-errors[0], errors[-1]):.2g} for iterate averaging on these data, got {tolerance:g}: between the "
+        f"learning rates {reach.low:.3g} and {reach.high:.3g} that inputs of Gaussian shape would allow, variances are off by {errors[0]:+.2g} to "
+        f"{errors[-1]:+.2g} at best, because the noise here grows faster with the distance from the mode. Take more examples or another sampler."
+    )
+    raise ValueError(msg)
+
+
+def _sandwich(where: Place) -> Array:
+    inverse = np.linalg.inv(where.hessian)
+    full = inverse @ where.gradient_covariance @ inverse / where.law.num_examples
+    return np.asarray((full + full.T) / 2)
+
+
+def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int) -> str:
+    """Say what epochs would give."""
+    epochs = theory.epoch_average_covariance(
+        where.hessian,
+        where.gradient_covariance,
+        learning_rate=rate,
+        batch_size=batch_size,
+        num_examples=where.law.num_examples,
+        preconditioner=matrix,
+    )
+    ratios = 1 + theory.variance_errors(epochs, where.law.covariance)
+    return (
+        "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': within an epoch the noise of shuffled "
+        f"batches cancels, so that the mean of an epoch would have only {100 * ratios[0]:.3g} to {100 * ratios[-1]:.3g} % of the "
+        "posterior's variance. Use infer.langevin, or draw batches independently."
+    )
+
+
+def _warnings(where: Place, aim: str, seen: int, num_examples: int) -> tuple[str, ...]:
+    """How far C is from H, where the posterior is wanted, and a window that is not one pass."""
+    said = []
+    ratios = eigvalsh(where.gradient_covariance, where.hessian)
+    if aim == "posterior" and max(abs(ratios[0] - 1), abs(ratios[-1] - 1)) > MISMATCH:
+        said.append(
+            f"Averages have the posterior's covariance only where the gradient covariance equals the curvature; here it is {ratios[0]:.3g} to "
+            f"{ratios[-1]:.3g} times it over all directions, and so are the variances: they are those of the sandwich (target='sandwich')."
+        )
+    if abs(num_examples / seen - 1) > MISMATCH:
+        said.append(
+            f"A window sees {seen:,} examples, not one pass of {num_examples:,}: variances are about {num_examples / seen:.3g} times those of a pass."
+        )
+    return tuple(said)

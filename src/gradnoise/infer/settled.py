@@ -1,0 +1,64 @@
+"""Curvature and noise averaged over the law that a sampler itself settles in, where that is not the posterior."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradnoise import measure, theory
+from gradnoise._types import Array
+from gradnoise.infer.sampler import Place
+
+NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
+
+
+class OwnLaw(NamedTuple):
+    """What a sampler settles in.
+
+    Attributes
+    ----------
+    mean, covariance
+        (D,) and (D, D).
+    hessian, gradient_covariance
+        H and C averaged over it (D, D).
+    """
+
+    mean: Array
+    covariance: Array
+    hessian: Array
+    gradient_covariance: Array
+
+
+def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **settings: Any) -> OwnLaw:
+    """Return the law that is consistent with its own noise, or the given one where that is the target already.
+
+    Parameters
+    ----------
+    problem, where
+        The problem, and H and C at the target. Taken at "laplace" or the "mode" on request, they stay as they are.
+    covariance
+        The law (D, D) for the H and C of `where`.
+    step
+        Name of the argument that makes the step, for the error.
+    **settings
+        Of `measure.stationary_law`.
+
+    Raises
+    ------
+    ValueError
+        If the noise grows so fast with the distance from the mode that there is no stationary law.
+    """
+    plain = OwnLaw(where.mean, covariance, where.hessian, where.gradient_covariance)
+    off = theory.variance_errors(covariance, where.law.covariance)
+    if where.at != "posterior" or np.abs(off).max() <= NEAR:
+        return plain
+    found = measure.stationary_law(problem, where.mean, start=covariance, **settings)
+    if found is None:
+        msg = (
+            f"{step} must be smaller: the law at this step is {1 + off[-1]:.3g} times too wide with the noise of the posterior, and "
+            "averaged over itself the noise grows faster than it is forgotten, so there is no stationary variance. Take a larger "
+            "batch_size or a smaller step."
+        )
+        raise ValueError(msg)
+    return OwnLaw(*found[:4])
