@@ -13,7 +13,9 @@ from gradnoise._types import Array, ArrayLike
 _NOISES = ("gaussian_inputs", "loss_proportional", "sde_gaussian_inputs", "sde_loss_proportional")
 
 
-def bulk_exponent(*, curvature: float, learning_rate: float, batch_size: float, noise: str = "gaussian_inputs") -> float:
+def bulk_exponent(
+    *, curvature: float, learning_rate: float, batch_size: float, noise: str = "gaussian_inputs"
+) -> float:
     r"""Exponent φ of the power law L^{−φ} that describes the *bulk* of the stationary density, by matching its exact variance.
 
     Equation: gaussian_inputs φ = ½ + B/(ηa) − B/2; loss_proportional (C = 2LH) φ = 1 + B/(ηa) − B/2; as stochastic differential equations (η → 0)
