@@ -81,7 +81,7 @@ def sweep(labels: str, seed: int, precisions: tuple[float, ...] = PRECISIONS, *,
 
 
 def failures(rows: list[Row], num_examples: int = 800) -> list[str]:
-    """What of the acceptance line fails, in words."""
+    """Return what of the acceptance line fails, in words."""
     out = []
     for seed in sorted({r.seed for r in rows}):
         true = [r for r in rows if r.seed == seed and r.labels == "true"]

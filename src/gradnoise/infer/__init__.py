@@ -15,6 +15,7 @@ from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import plan
 from gradnoise.infer.posterior import Divergences, Posterior, Verdict
 from gradnoise.infer.predictive import LogPredictive, Predictive
+from gradnoise.infer.singular import LocalLearningCoefficient, local_learning_coefficient
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
 
@@ -26,6 +27,7 @@ __all__ = [
     "EvidenceCurve",
     "Expectation",
     "LogPredictive",
+    "LocalLearningCoefficient",
     "Plan",
     "Posterior",
     "Predictive",
@@ -43,6 +45,7 @@ __all__ = [
     "iterate_averaging",
     "langevin",
     "laplace",
+    "local_learning_coefficient",
     "nuts",
     "plan",
     "reference",
