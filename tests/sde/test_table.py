@@ -90,6 +90,10 @@ TABLE = {
         "scaling/test_equilibrium::test_golden_closeness scaling/test_equilibrium::test_the_bounds_hold",
         "C² for C² − 1",
     ),
+    "scaling.ramp": (
+        "scaling/test_ramp::test_ramp_of_sgd_keeps_the_stationary_loss scaling/test_ramp::test_ramp_of_adam_keeps_the_sde_of_the_decay",
+        "as SGD",
+    ),
     "scaling.scale_invariant_norm": (
         "scaling/test_equilibrium::test_identity_of_sgd scaling/test_equilibrium::test_identity_of_svag",
         "noise alone",

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gradnoise import theory
-from gradnoise.results import mean_of
+from gradnoise.results import Estimate, mean_of
 from gradnoise.testing import assert_estimate, assert_fails, planted_defects
 
 
@@ -116,7 +116,12 @@ def test_kramers_inertia():
     for mu, rate, printed, measured, error in ((0.9, 0.02, 1409, 1381, 25), (0.5, 0.05, 797, 771, 14)):
         found = theory.kramers_rate([[2.0]], [[-1.0]], barrier=0.25, temperature=0.05, learning_rate=rate, momentum=mu)
         assert_allclose(729.67 / found.inertia, printed, rtol=1e-3)
-        assert abs(729.67 / found.inertia - measured) < 4 * error
+        simulated = Estimate(measured, error, 3000)  # chains: 1.8 % each in that note
+        planted_defects(
+            lambda t, e=simulated: assert_estimate(e, t, detects=0.18),
+            729.67 / found.inertia,
+            {"faster for slower": 729.67 * found.inertia},
+        )
         mass = rate * mu / (1 - mu) ** 2
         growth = found.inertia  # λ₊ at |h_s| = 1
         planted_defects(
