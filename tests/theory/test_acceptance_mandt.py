@@ -160,3 +160,122 @@ def test_gaussian_mean_t13():
     sample = np.stack(kept, 1)
     planted_defects(lambda s: assert_covariance(sample, s, mean=pool.mean(0), detects=0.04), right, wrong)
     assert_allclose(np.cov(sample.reshape(-1, 2).T), right, rtol=0.03)
+
+
+# --- the golden instance G3, simulated ---
+
+A3 = np.array([[2, 0.5, 0], [0.5, 1, 0.3], [0, 0.3, 0.5]])
+C3 = np.array([[1, -0.4, 0.2], [-0.4, 0.5, 0.1], [0.2, 0.1, 0.8]])
+EPS = 0.0260869565217
+G3 = {"num_examples": 1000, "batch_size": 10}
+POSTERIOR = np.linalg.inv(A3) / 1000
+
+
+def pooled(sample):
+    flat = sample.reshape(-1, 3)
+    return flat.T @ flat / len(flat)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("share", [0.5, 1.0, 2.0])
+def test_optimum_t2(Sgd, share):
+    """Simulated KL(q‖posterior) within .03 of the discrete .4489, .1630, .6658 at half, once and twice eps*."""
+    right = theory.stationary_covariance(A3, C3, learning_rate=share * EPS, batch_size=10)
+    chains = Sgd(noise=C3 / 10, rate=share * EPS, hessian=A3, seed=2)
+    sample = chains.sample(int(90 / share), snapshots=14)
+    wrong = {"continuous time x 1.1": 1.1 * right, "another rate": right * 1.2}
+    planted_defects(lambda s: assert_covariance(sample, s, mean=np.zeros(3), detects=0.06), right, wrong)
+    printed = {0.5: 0.4488722254, 1.0: 0.1630179566, 2.0: 0.6658228617}[share]
+    assert_allclose(theory.gaussian_kl(right, POSTERIOR), printed, rtol=1e-8)
+    assert_allclose(theory.gaussian_kl(pooled(sample), POSTERIOR), printed, atol=0.03)
+
+
+@pytest.mark.law
+def test_full_preconditioner_t3(Sgd):
+    """H_d is the posterior in the simulation too (KL below 5e-4), H* is not quite (.0014); at B = N only H_d is stable."""
+    for time, low, high in (("discrete", 0.0, 5e-4), ("continuous", 8e-4, 3e-3)):
+        P = theory.optimal_preconditioner(A3, C3, time=time, **G3)
+        sample = Sgd(noise=C3 / 10, P=P, hessian=A3, seed=3).sample(40, snapshots=30)
+        assert low <= theory.gaussian_kl(pooled(sample), POSTERIOR) < high
+        right = theory.stationary_covariance(A3, C3, learning_rate=1.0, batch_size=10, preconditioner=P)
+        planted_defects(
+            lambda s, x=sample: assert_covariance(x, s, mean=np.zeros(3), detects=0.07),
+            right,
+            {"noise x 1.08": 1.08 * right},
+        )
+    whole = {"num_examples": 1000, "batch_size": 1000}
+    assert np.linalg.eigvals(np.linalg.solve(C3, A3)).real.max() > 1  # N/B
+    stable = theory.optimal_preconditioner(A3, C3, **whole)
+    assert theory.stability_fraction(A3, learning_rate=1.0, preconditioner=stable) < 1
+    assert (
+        theory.stability_fraction(
+            A3, learning_rate=1.0, preconditioner=theory.optimal_preconditioner(A3, C3, time="continuous", **whole)
+        )
+        > 1
+    )
+
+
+@pytest.mark.law
+def test_momentum_t5(Sgd):
+    """eps = .05, mu = .1 of the paper (momentum .9): within 3 % of the discrete value, more than 12 % from eq. (25) as printed."""
+    sample = Sgd(noise=C3 / 10, rate=0.05, mu=0.9, hessian=A3, seed=5).sample(60, snapshots=24)
+    right = theory.stationary_covariance(A3, C3, learning_rate=0.05, batch_size=10, momentum=0.9)
+    printed = 10 * theory.stationary_covariance(A3, C3, learning_rate=0.05, batch_size=10, time="continuous")
+    planted_defects(
+        lambda s: assert_covariance(sample, s, mean=np.zeros(3)),
+        right,
+        {"eq. (25)": printed, "noise x 1.05": 1.05 * right},
+    )
+    found = pooled(sample)
+    assert np.linalg.norm(found - right) < 0.03 * np.linalg.norm(right)
+    assert np.linalg.norm(found - printed) > 0.12 * np.linalg.norm(printed)
+
+
+@pytest.mark.law
+def test_langevin_t6(Sgd):
+    """SGLD at eps = 1e-4: within 3 % of the discrete value; the printed formula gives a third of it."""
+    sample = Sgd(noise=C3 / 10, rate=0.05, injected=1e-4 * np.eye(3), hessian=A3, seed=6).sample(60, snapshots=20)
+    right = theory.langevin_covariance(A3, C3, step_size=1e-4, **G3)
+    small = theory.langevin_covariance(A3, C3 * 2 / 1000, step_size=1e-4, time="continuous", **G3)  # as printed
+    wrong = {"as printed": small, "noise x 1.05": 1.05 * right}
+    planted_defects(lambda s: assert_covariance(sample, s, mean=np.zeros(3)), right, wrong)
+    assert np.linalg.norm(pooled(sample) - right) < 0.03 * np.linalg.norm(right)
+    assert np.linalg.norm(small) < 0.5 * np.linalg.norm(right)
+
+
+@pytest.mark.law
+def test_fisher_scoring_t7(Sgd):
+    """H* of SGFS simulated: KL below 5e-4; the scalar .1036 ± .01 against .1015 in continuous time."""
+    injected, law = np.diag([0.01, 0.02, 0.03]), {"step_size": EPS, "batch_size": 10}
+    for kind, low, high in (("full", 0.0, 6e-4), ("scalar", 0.09, 0.115)):
+        G = theory.fisher_scoring_preconditioner(A3, C3, kind=kind, time="continuous", injected=injected, **law | G3)
+        right = theory.fisher_scoring_covariance(A3, C3, preconditioner=G, injected=injected, **law)
+        chains = Sgd(noise=C3 / 10, rate=EPS, P=G, injected=EPS * G @ injected @ G, hessian=A3, seed=7)
+        gap = 2 * theory.relaxation_times(A3, learning_rate=EPS, preconditioner=G).max()
+        sample = chains.sample(min(int(gap), 400), snapshots=8)
+        planted_defects(
+            lambda s, x=sample: assert_covariance(x, s, mean=np.zeros(3), detects=0.12),
+            right,
+            {"noise x 1.2": 1.2 * right},
+        )
+        assert low <= theory.gaussian_kl(pooled(sample), POSTERIOR) < high
+
+
+@pytest.mark.law
+def test_averages_t9(Sgd):
+    """Means of T = 100 at eps*: within 4 % of the discrete value; at eps T λ_min ≥ 200 within 5 % of A⁻¹CA⁻¹/TS, preconditioned or not."""
+    right = theory.iterate_average_covariance(A3, C3, learning_rate=EPS, batch_size=10, window=100)
+    chains = Sgd(noise=C3 / 10, rate=EPS, hessian=A3, seed=9, chains=20_000)
+    chains.advance(500)
+    sample = sum(chains.advance() for _ in range(100))[:, None] / 100
+    inverse = np.linalg.inv(A3)
+    wrong = {"leading term alone": inverse @ C3 @ inverse / 1000, "noise x 1.1": 1.1 * right}
+    planted_defects(lambda s: assert_covariance(sample, s, mean=np.zeros(3), detects=0.1), right, wrong)
+    assert np.linalg.norm(pooled(sample) - right) < 0.04 * np.linalg.norm(right)
+    for P in (np.eye(3), np.array([[0.4, 0.1, 0.05], [0.1, 0.3, -0.1], [0.05, -0.1, 0.6]])):
+        slow = np.linalg.eigvals(P @ A3).real.min()
+        window = int(200 / (EPS * slow)) + 1
+        mean = theory.iterate_average_covariance(
+            A3, C3, learning_rate=EPS, batch_size=10, window=window, preconditioner=P
+        )
+        assert_allclose(mean * window * 10, inverse @ C3 @ inverse, atol=0.05 * np.abs(inverse @ C3 @ inverse).max())
