@@ -5,7 +5,21 @@ draws)``, ``reads`` = "rows" (draws name them in a leaf ``indices``; the engine 
 ``period(spec)``, ``check(spec)`` and ``noise(gradient_covariance, num_examples)``, the covariance of one step's gradient.
 """
 
+from gradnoise.oracles.control import ControlVariate, control_variate
+from gradnoise.oracles.control_noise import BreakEven, break_even, difference_covariance
 from gradnoise.oracles.rows import Minibatch, minibatch
 from gradnoise.oracles.smooth import FullBatch, Gaussian, full_batch, gaussian
 
-__all__ = ["FullBatch", "Gaussian", "Minibatch", "full_batch", "gaussian", "minibatch"]
+__all__ = [
+    "BreakEven",
+    "ControlVariate",
+    "FullBatch",
+    "Gaussian",
+    "Minibatch",
+    "break_even",
+    "control_variate",
+    "difference_covariance",
+    "full_batch",
+    "gaussian",
+    "minibatch",
+]
