@@ -43,6 +43,12 @@ def write(name: str, result: Mapping[str, Any], seconds: float) -> Path:
     return path
 
 
+def read(name: str) -> dict[str, Any]:
+    """Read a study's record."""
+    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    return found
+
+
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: Mapping[str, str] | None = None) -> str:
     """Return rows as lines of text, numbers to three digits unless `form` says otherwise."""
     form = form or {}
