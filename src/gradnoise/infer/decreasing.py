@@ -127,7 +127,15 @@ class DecreasingPlan(Plan):
         """Return the length of so many draws, or of the most that there can be."""
         worth, forgotten = self._clocks()
         forget = min(int(np.searchsorted(forgotten, BURN_IN)) + 1, len(worth) - 1)
-        return self.length(max(1, min(num_draws, int(0.9 * (worth[-1] - worth[forget])))))
+        most = int(0.9 * (worth[-1] - worth[forget]))
+        if most < 1:
+            msg = (
+                f"schedule must fall more slowly (larger offset, smaller power), got offset {self.schedule.offset:g} and power "
+                f"{self.schedule.power:g}: {MOST_STEPS:,} steps from {self.settings['step_size']:.3g} on last {forgotten[-1]:.3g} relaxation "
+                "times of the softest direction, not enough for one independent draw."
+            )
+            raise ValueError(msg)
+        return self.length(min(num_draws, most))
 
     def _steps(self, count: int) -> Array:
         """First `count` step sizes ε_t."""

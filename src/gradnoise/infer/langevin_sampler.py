@@ -229,6 +229,7 @@ def _plan(
         sampling="with_replacement" if shuffled else sampling,
         num_examples=problem.num_examples,
     )
+    iact = max(chain.worst_iact(), chain.worst_iact(quadratic=True))
     return Plan(
         method=method,
         problem=problem,
@@ -238,13 +239,21 @@ def _plan(
         predicted_covariance=own.covariance,
         target=where.law.covariance,
         start=own.covariance,
-        iact=max(chain.worst_iact(), chain.worst_iact(quadratic=True)),
+        iact=_through_all_positions(iact, problem.num_examples // settings["batch_size"]) if shuffled else iact,
         relaxation_time=chain.relaxation_time,
         drift_matters=False,
         chain=None if shuffled else chain,
         settings=settings,
         warnings=warnings,
     )
+
+
+def _through_all_positions(iact: float, per_epoch: int) -> float:
+    """Return the steps between draws, prime to those of an epoch: draws see every position, over which the law is averaged."""
+    step = max(1, math.ceil(iact - 1e-9))
+    while math.gcd(step, per_epoch) > 1:
+        step += 1
+    return float(step)
 
 
 def _warnings(
@@ -279,5 +288,5 @@ def bias_sentence(where: Place, own: OwnLaw, epsilon: float, matrix: Array | Non
     step = float(widest @ full_batch @ widest) - 1
     return (
         f"SGLD at this step on this data will be {values[-1]:.3g} times too wide in its widest direction (minibatch noise adds "
-        f"{values[-1] - 1 - step:.2g}, the step {step:.2g})."
+        f"{round(values[-1] - 1 - step, 6):.2g}, the step {round(step, 6):.2g})."
     )
