@@ -1,0 +1,297 @@
+"""Identities over all formulas at once, and single ones, that random mutants of the code survived before (`benchmarks/mutants.py`).
+
+A default is the convention, the sampling enters through the noise of a batch alone, and a covariance is symmetric to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import re
+
+import numpy as np
+import pytest
+from calls import called, public_formulas, valid_call
+from numpy.testing import assert_allclose
+from scipy.optimize import brentq
+
+from gradnoise import theory
+from gradnoise.testing import assert_fails
+
+# the meaning of an argument that is left out, wherever it is optional: shared/design.md §5 and §9
+DEFAULTS = {
+    "momentum": 0.0,
+    "nesterov": False,
+    "sampling": "with_replacement",
+    "time": "discrete",
+    "position": "mean",
+    "ridge": 0.0,
+    "label_noise": 0.0,
+    "kind": "full",
+    "eps": 1e-8,
+    "b1": 0.9,
+    "thin": 1,
+    "quadratic": False,
+    "log": False,
+    "num_chains": 1,
+    "burn_in": 0,
+    "every": 1,
+    "injected": 0.0,  # times the identity
+    "mean_q": 0.0,  # times ones
+    "mean_p": 0.0,
+    "fraction": 0.5,
+    "above_prior": False,
+    "transverse_curvatures": (),
+    "exponent": "trace",
+    "well": "gaussian",
+    "num_directions": 1,
+    "num_params": 1,
+    "seed": 0,
+}
+MATRICES, VECTORS = {"injected"}, {"mean_q", "mean_p"}
+DEAR = {"least_squares_tail_exponent", "tail_exponent_estimate"}  # a second each
+SIZE = 3
+
+
+def parameters(name):
+    if "." in name:
+        item = vars(getattr(theory, name.partition(".")[0]))[name.partition(".")[2]]
+        return inspect.signature(item).parameters if inspect.isfunction(item) else {}
+    return inspect.signature(getattr(theory, name)).parameters
+
+
+def optional():
+    """(formula, argument) of every argument that may be left out and has a row above."""
+    for name in sorted(set(public_formulas()) - DEAR):
+        for argument, given in parameters(name).items():
+            if argument in DEFAULTS and given.default is not inspect.Parameter.empty:
+                yield name, argument
+
+
+def numbers(result):
+    """All numbers of a result: an array, a tuple, a record's fields and theirs."""
+    if dataclasses.is_dataclass(result):
+        result = [getattr(result, field.name) for field in dataclasses.fields(result)]
+    if isinstance(result, tuple | list):
+        return np.concatenate([numbers(part) for part in result]) if result else np.zeros(0)
+    if isinstance(result, dict):
+        return numbers(list(result.values()))
+    array = np.asarray(result)
+    return array.ravel().astype(float) if array.dtype.kind in "fiub" else np.zeros(0)
+
+
+def explicit(argument):
+    if argument in MATRICES:
+        return np.zeros((SIZE, SIZE))
+    return np.zeros(SIZE) if argument in VECTORS else DEFAULTS[argument]
+
+
+@pytest.mark.parametrize(("name", "argument"), list(optional()))
+def test_what_is_left_out_is_the_convention(name, argument):
+    given = valid_call(name)
+    given.pop(argument, None)
+    stated = numbers(called(name, given | {argument: explicit(argument)}))
+    assert_allclose(numbers(called(name, given)), stated, rtol=1e-13, atol=0)
+
+
+# svag_noise has two batches without a common example; the regression's error is free of the size of the noise
+OTHERWISE = {"batch_noise", "svag_noise", "hessian_regression_error"}
+
+
+def sampled():
+    for name in public_formulas():
+        if {"sampling", "gradient_covariance"} <= set(parameters(name)) and name not in OTHERWISE:
+            yield name
+
+
+@pytest.mark.parametrize("name", list(sampled()))
+def test_sampling_enters_through_the_noise_alone(name):
+    """Without replacement is with replacement and C (N − B)/(N − 1): nothing else about a law may know."""
+    given = valid_call(name) | {"num_examples": 60, "batch_size": 40}
+    scaled = given | {"gradient_covariance": given["gradient_covariance"] * (60 - 40) / (60 - 1)}
+    law = numbers(called(name, given | {"sampling": "without_replacement"}))
+    assert_allclose(law, numbers(called(name, scaled)), rtol=1e-7, atol=1e-14)
+    plain = numbers(called(name, given))
+    assert_fails(assert_allclose, law, plain, rtol=1e-3, defect="the sampling forgotten")
+
+
+# what depends on the coordinates by its meaning: diagonal steps, elementwise updates, modes; and what takes no parameters, but a chain
+COORDINATES = {
+    "batch_means_error",
+    "continuous_covariance",
+    "fisher_scoring_injection",
+    "mode_covariance",
+    "online_gradient_covariance",
+    "adam_law",
+    "rmsprop_law",
+    "best_sign_step",
+    "mean_field_covariance",
+    "hessian_regression_error",
+    "kinetic_tuning",
+}
+TURN = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+
+
+def turned(value):
+    """A matrix, vector, tensor or rows of data in turned coordinates; a state of several blocks turns block by block."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fc":
+        return value
+    for axis, length in enumerate(value.shape):
+        if length in (3, 6):  # not the examples
+            turn = np.kron(np.eye(length // 3), TURN)
+            value = np.moveaxis(np.tensordot(turn, value, axes=(1, axis)), 0, axis)
+    return value
+
+
+# lists of curvatures or of standard deviations, not vectors in the space of the parameters
+LISTS = {"transverse_curvatures", "standard_deviation", "multipliers", "weights", "step_sizes", "rates", "y"}
+
+
+def geometric():
+    """Formulas with a matrix over the parameters or rows of data, all of whose arguments are arrays and numbers."""
+    for name in sorted(set(public_formulas()) - COORDINATES - DEAR):
+        given = {} if "." in name else valid_call(name)
+        arrays = [key for key, value in given.items() if np.ndim(value) >= 1 and key not in LISTS]
+        if arrays and not any(callable(value) for value in given.values()):
+            yield name
+
+
+def parts(result):
+    """Arrays of a result and of the fields of its records, by place; functions and other records' sources left out."""
+    if dataclasses.is_dataclass(result):
+        public = [field.name for field in dataclasses.fields(result) if not field.name.startswith("_")]
+        result = [getattr(result, name) for name in public]
+    if isinstance(result, tuple | list):
+        return [array for part in result for array in parts(part)]
+    return [np.asarray(result)] if np.asarray(result).dtype.kind in "fiubc" else []
+
+
+@pytest.mark.parametrize("name", list(geometric()))
+def test_turned_coordinates(name):
+    """A law does not know its coordinates: matrices turn on both sides, vectors on one, numbers and spectra stay."""
+    given = valid_call(name)
+    there = parts(called(name, {key: value if key in LISTS else turned(value) for key, value in given.items()}))
+    here = parts(called(name, given))
+    assert len(here) == len(there) > 0, name
+    for before, after in zip(here, there, strict=True):
+        if before.ndim == 1 and np.allclose(before, after, rtol=1e-6, atol=1e-12):
+            continue  # a spectrum
+        assert_allclose(after, turned(before), rtol=1e-6, atol=1e-8 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("name", ["stationary_covariance", "langevin_covariance", "preconditioner_for"])
+def test_symmetric_to_the_last_bit(name):
+    found = called(name, valid_call(name))
+    assert (found == found.T).all()
+
+
+def test_records_are_symmetric_to_the_last_bit():
+    rng = np.random.default_rng(4)
+    H, C = (a @ a.T + np.eye(7) for a in rng.standard_normal((2, 7, 7)))
+    chain = theory.linear_chain(H, C, learning_rate=0.03, batch_size=3, momentum=0.5)
+    law = theory.circulation(H, C, temperature=0.1)
+    exact = theory.least_squares_moments(
+        rng.standard_normal((30, 7)), rng.standard_normal(30), learning_rate=0.05, batch_size=2
+    )
+    matrices = [chain.covariance, chain.state_covariance, chain.long_run_covariance, chain.average(5), chain.ema(0.7)]
+    for found in (*matrices, law.covariance, law.potential, exact.covariance, exact.noise):
+        assert (found == found.T).all()
+    assert (law.antisymmetric == -law.antisymmetric.T).all()
+
+
+def test_stein_with_noise_that_is_not_symmetric():
+    rng = np.random.default_rng(5)
+    F, noise = rng.standard_normal((2, 4, 4)) / 4
+    found = theory.stein(F, noise)
+    assert_allclose(found, F @ found @ F.T + noise, rtol=1e-12)
+    assert_allclose(theory.stein(F, noise.T), found.T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("sampling", ["without_replacement", "shuffled"])
+def test_one_example_has_no_noise(sampling):
+    """N = 1: (N − B)/(N − 1) is 0/0, and every batch is the same."""
+    if sampling == "without_replacement":
+        assert theory.noise_factor(batch_size=1, sampling=sampling, num_examples=1) == 0
+    setting = {"learning_rate": 0.3, "batch_size": 1, "sampling": sampling, "num_examples": 1}
+    assert_allclose(theory.stationary_covariance([[1.0]], [[0.7]], **setting), 0, atol=0)
+
+
+def test_fourth_moment_edge_far_below_the_second():
+    """One row of 3 among 999 of 1, B = 1: E(1 − ηx²)⁴ = 1 long before E(1 − ηx²)² does."""
+    X = np.r_[np.ones(999), 3.0][:, None]
+
+    def excess(rate, power):
+        return ((1 - rate * X[:, 0] ** 2) ** power).mean() - 1
+
+    edges = theory.least_squares_edges(X, batch_size=1)
+    assert_allclose(edges.second_moment, brentq(excess, 0.1, 2.5, args=(2,)), rtol=1e-9)
+    assert_allclose(edges.fourth_moment, brentq(excess, 0.1, 2.5, args=(4,)), rtol=1e-9)
+    assert edges.fourth_moment < edges.second_moment / 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tail_exponent_in_one_dimension_by_ordered_batches(size):
+    """Every ordered batch has the same probability, so a batch of unlike rows weighs more than one of like rows."""
+    x, rate = np.array([0.5, 1.0, 2.0, 2.2]), 0.51
+    batches = np.array(list(itertools.product(x**2, repeat=size))).mean(1)
+    assert np.log(np.abs(1 - rate * batches)).mean() < 0
+
+    def growth(power):
+        return np.log((np.abs(1 - rate * batches) ** power).mean())
+
+    found = theory.least_squares_tail_exponent(x[:, None], learning_rate=rate, batch_size=size).value
+    assert_allclose(found, brentq(growth, 0.05, 50), rtol=1e-8)
+
+
+@pytest.mark.parametrize("law", [theory.rmsprop_law, theory.adam_law])
+def test_a_large_eps_is_sgd(law):
+    """eps ≫ √v: a step is η/eps times the averaged gradient."""
+    H, C, eps = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.2], [-0.2, 0.4]]), 1e5
+    found = law(H, C, learning_rate=0.2 * eps, batch_size=4, eps=eps, **({"b1": 0.0} if law is theory.adam_law else {}))
+    plain = theory.stationary_covariance(H, C, learning_rate=0.2, batch_size=4)
+    assert_allclose(found.covariance, plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_edge_of_damped_newton_on_regression(momentum):
+    """The covariance grows without bound towards the edge, and the refusal names that edge."""
+    setting = {"label_variance": 0.5, "batch_size": 4, "momentum": momentum}
+    H = np.array([[2.0, 0.3], [0.3, 0.5]])
+    with pytest.raises(ValueError, match="second-moment edge") as refused:
+        theory.newton_regression_covariance(H, learning_rate=50.0, **setting)
+    edge = float(re.search(r"edge ([0-9.]+)", str(refused.value))[1])
+    traces = [
+        np.trace(theory.newton_regression_covariance(H, learning_rate=(1 - gap) * edge, **setting))
+        for gap in (1e-2, 1e-3)
+    ]
+    assert 8 < traces[1] / traces[0] < 12
+
+
+def test_langevin_correction_up_to_the_edge_with_momentum():
+    """Times the factor the refusal names, the added noise is positive semidefinite, and singular."""
+    H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.2], [-0.2, 0.4]])
+    setting = {"num_examples": 50, "batch_size": 4, "momentum": 0.6}
+    step = np.array([[3.0, 0.2], [0.2, 2.0]])
+    with pytest.raises(ValueError, match="preconditioner must be at most") as refused:
+        theory.langevin_correction(H, C, preconditioner=step, **setting)
+    factor = float(re.search(r"at most ([0-9.e-]+)", str(refused.value))[1])
+    values = np.linalg.eigvalsh(theory.langevin_correction(H, C, preconditioner=step * factor * (1 - 1e-5), **setting))
+    assert 0 < values[0] < 1e-3 * values[1]
+
+
+def test_standard_error_of_the_two_batch_ratio_by_finite_differences():
+    """Delta method: the ratio's influence of each pair, by leaving a little of it out; b = 3, so that b is not 1."""
+    rng = np.random.default_rng(6)
+    b, B, pairs = 3, 12, 40
+    small, big = 5 + 4 / b * rng.chisquare(4, pairs), 5 + 4 / B * rng.chisquare(4, pairs)
+    found = theory.two_batch_estimates(small, big, small_batch_size=b, big_batch_size=B).gradient_noise_scale
+
+    def ratio(weights):
+        s, g = weights @ small / weights.sum(), weights @ big / weights.sum()
+        return (s - g) / (1 / b - 1 / B) / ((B * g - b * s) / (B - b))
+
+    one = np.ones(pairs)
+    influence = np.array([(ratio(one + 1e-6 * unit) - ratio(one - 1e-6 * unit)) / 2e-6 for unit in np.eye(pairs)])
+    assert_allclose(found.value, ratio(one), rtol=1e-12)
+    assert_allclose(found.standard_error, np.sqrt(pairs / (pairs - 1) * (influence**2).sum()), rtol=1e-5)
