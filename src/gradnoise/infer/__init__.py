@@ -18,6 +18,7 @@ from gradnoise.infer.predictive import LogPredictive, Predictive
 from gradnoise.infer.singular import LocalLearningCoefficient, local_learning_coefficient
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
+from gradnoise.infer.underdamped import sghmc
 
 __all__ = [
     "Choice",
@@ -50,5 +51,6 @@ __all__ = [
     "plan",
     "reference",
     "sample",
+    "sghmc",
     "variational_em",
 ]

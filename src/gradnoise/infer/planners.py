@@ -11,6 +11,7 @@ from gradnoise.infer.corrected import plan_corrected_langevin
 from gradnoise.infer.fisher import plan_fisher_scoring
 from gradnoise.infer.langevin_sampler import plan_langevin
 from gradnoise.infer.tuned_sgd import plan_constant_sgd
+from gradnoise.infer.underdamped import plan_sghmc
 
 PLANNERS: dict[str, Callable[..., Any]] = {
     "constant_sgd": plan_constant_sgd,
@@ -18,6 +19,7 @@ PLANNERS: dict[str, Callable[..., Any]] = {
     "fisher_scoring": plan_fisher_scoring,
     "iterate_averaging": plan_iterate_averaging,
     "langevin": plan_langevin,
+    "sghmc": plan_sghmc,
 }
 
 
