@@ -46,7 +46,10 @@ def test_prediction_against_simulation_on_wine(known: Any) -> None:
         "sghmc", problem, batch_size=500, scheme="UBU", step_size=0.5, friction=1.0, corrected=False, mode=mode, law=law
     )
     assert made.worst_variance_error > 0.5
-    # the noise grows with the law: averaged over the posterior it is a little small for the wider one
+    at_posterior = gn.theory.kinetic_chain(
+        law.hessian, law.gradient_covariance, step_size=0.5, friction=1.0, num_examples=problem.num_examples,
+        batch_size=500, scheme="UBU", mass=law.hessian,
+    ).covariance  # fmt: skip
     run = made.run(num_draws=10, num_chains=4096, thin=6, progress=False).run
     root = np.linalg.cholesky(made.predicted_covariance)
     shrunk = np.asarray(run.draws, float) - made.predicted_mean
@@ -54,7 +57,11 @@ def test_prediction_against_simulation_on_wine(known: Any) -> None:
     planted_defects(
         lambda predicted: assert_covariance(shrunk, predicted, **check),
         root @ root.T,
-        {"the posterior": law.covariance, "noise x 1.1": 1.1 * made.predicted_covariance},
+        {
+            "the posterior": law.covariance,
+            "noise of the posterior": at_posterior,
+            "noise x 1.1": 1.1 * made.predicted_covariance,
+        },
     )
 
 
@@ -62,7 +69,7 @@ def test_tuning_beats_the_budget_and_reports_it(known: Any) -> None:
     problem, mode, law = known("digits")
     common: dict[str, Any] = {"mode": mode, "law": law}
     plain = plan("sghmc", problem, batch_size=500, corrected=False, **common)
-    assert plain.worst_variance_error == pytest.approx(BUDGET, rel=1e-3)
+    assert 0.95 * BUDGET < plain.worst_variance_error < 1.002 * BUDGET  # the noise averaged over its own law
     better = plan("sghmc", problem, batch_size=500, **common)
     assert better.worst_variance_error < 1e-5
     assert better.iact < 0.4 * plain.iact

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise import _checks, theory
+from gradnoise import _checks, derivatives, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.planned import Plan, from_chain
@@ -16,6 +16,10 @@ from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
 from gradnoise.processes import kinetic
 from gradnoise.theory.kinetic_flows import program_of
+
+NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
+TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4
+RETRIES = 6
 
 
 def sghmc(
@@ -148,8 +152,15 @@ def plan_sghmc(
     }
     asked = {"step_size": step_size, "friction": friction, "mass": where.hessian if isinstance(weight, str) else weight}
     bounds = {"max_variance_error": max_variance_error, "max_noise_share": max_noise_share}
-    tuned = _tuned(where, noise, common, asked, corrected, bounds, alike=isinstance(mass, str))
-    chain = theory.kinetic_chain(where.hessian, noise, **common, **tuned)
+    budget = max_variance_error
+    for _ in range(RETRIES):
+        bounds["max_variance_error"] = budget
+        tuned = _tuned(where, noise, common, asked, corrected, bounds, alike=isinstance(mass, str))
+        settled, chain = _settled(problem, where, noise, anchor, {**common, **tuned})
+        error = float(np.abs(theory.variance_errors(chain.covariance, where.law.covariance)).max())
+        if corrected or None not in (step_size, friction) or error <= max_variance_error * (1 + 1e-3):
+            break
+        budget *= 0.98 * max_variance_error / error  # the noise grows with the law: a little smaller step
     process = kinetic(
         minibatch(size, sampling) if anchor is None else anchored(size, anchor, sampling=sampling),
         num_examples=problem.num_examples,
@@ -161,7 +172,7 @@ def plan_sghmc(
         problem,
         process,
         chain,
-        where,
+        settled,
         drift_matters=False,
         settings={
             "batch_size": size,
@@ -173,6 +184,43 @@ def plan_sghmc(
             "control_variate": control_variate,
         },
     )
+
+
+def _settled(
+    problem: Any, where: Place, noise: Array, anchor: Any, setting: dict[str, Any]
+) -> tuple[Place, theory.LinearChain]:
+    """Return the law with curvature and noise averaged over itself, where it is not the posterior over which they were taken."""
+    chain = theory.kinetic_chain(where.hessian, noise, **setting)
+    if where.at != "posterior" or _off(chain.covariance, where.law.covariance) <= NEAR:
+        return where, chain
+    normals, mean = _normals(problem.num_params), where.mean
+    for _ in range(ITERATIONS):
+        points = mean + normals @ np.linalg.cholesky(chain.covariance).T
+        over = derivatives.averages(problem, points)
+        around = over.gradient_covariance if anchor is None else difference_covariance(problem, anchor, points)
+        new = theory.kinetic_chain(over.hessian, around, **setting)
+        if not new.spectral_radius < 1 or np.trace(new.covariance) > RUNAWAY * np.trace(where.law.covariance):
+            break
+        mean = mean - np.linalg.solve(over.hessian, over.gradient)
+        change, chain = _off(new.covariance, chain.covariance), new
+        if change < TOLERANCE:
+            return where._replace(mean=mean, hessian=over.hessian, gradient_covariance=around), chain
+    msg = (
+        f"step_size must be smaller, got {setting['step_size']:.6g}: averaged over its own law the minibatch noise grows faster than it "
+        "is forgotten, so there is no stationary variance. Take a larger batch_size, more friction or a smaller step."
+    )
+    raise ValueError(msg)
+
+
+def _off(covariance: Array, target: Array) -> float:
+    return float(np.abs(theory.variance_errors(covariance, target)).max())
+
+
+def _normals(size: int) -> Array:
+    """Mirrored normals with covariance exactly I: averages of quadratics are exact."""
+    half = np.random.default_rng(0).standard_normal((max(32, size + 8), size))
+    half = np.linalg.solve(np.linalg.cholesky(half.T @ half / len(half)), half.T).T
+    return np.concatenate([half, -half])
 
 
 def _wishes(scheme: Any, step_size: Any, friction: Any, mass: Any, dim: int) -> str | Array | None:
