@@ -15,6 +15,8 @@ from sklearn.datasets import load_breast_cancer
 import gradnoise as gn
 from gradnoise.infer import gaussian, laplace
 from gradnoise.infer.planners import PLANNERS
+from gradnoise.mode import find_mode
+from gradnoise.problem import Problem
 from studies import recording
 
 BATCH = 32
@@ -33,7 +35,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 COLUMNS = ("sampler", "kl_to_nuts", "kl_from_nuts", "expected_kl", "before", "after", "kept", "steps", "seconds")
 
 
-def problem() -> gn.Problem:
+def problem() -> Problem:
     """Logistic regression on standardised features, prior scale 1, with intercept."""
     x, y = load_breast_cancer(return_X_y=True)
     return gn.models.logistic_regression((x - x.mean(0)) / x.std(0), y.astype(float), prior_scale=1.0)
@@ -44,7 +46,7 @@ def study(
 ) -> list[dict[str, Any]]:
     """Return one row a sampler: KL to NUTS beyond the sampling floor, and both verdicts."""
     made = problem()
-    mode = gn.find_mode(made)
+    mode = find_mode(made)
     law = gn.measure.gaussian_law(made, mode)
     rows = [
         _row("laplace", laplace(made, mode=mode, num_draws=num_draws)),

@@ -9,31 +9,27 @@ from __future__ import annotations
 
 import argparse
 import functools
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
 import gradnoise as gn
 from gradnoise._types import Array
-from gradnoise.engine.chunk import take
-from gradnoise.engine.driver import initial_params
 from gradnoise.infer import gaussian, laplace
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.planners import PLANNERS
 from gradnoise.infer.sampler import place
 from gradnoise.infer.truth import _one_chain as one_nuts_chain
-from gradnoise.stream import Spec, Stream, chain_keys
+from gradnoise.mode import find_mode
+from gradnoise.problem import Problem
 from studies import recording
+from studies.together import AT_ONCE, run_together, stacked
 
 ROWS, BATCH, DRAWS = 500, 32, 99
-MEMORIES = 2  # autocorrelation times between draws: neighbours are correlated by e⁻⁴
-AT_ONCE = 125  # data sets a call of the compiled code
 MIX = np.array([[1.0, 0.5, 0.0], [0.0, 0.8, 0.4], [0.0, 0.0, 1.2]])
 COLUMNS = (
     "sampler",
@@ -45,7 +41,7 @@ COLUMNS = (
     "worst_p",
     "seconds",
 )
-Known = tuple[gn.Problem, Any, Any]  # problem, mode, variational law
+Known = tuple[Problem, Any, Any]  # problem, mode, variational law
 Sampler = Callable[[list[Known]], Any]
 SETTINGS: dict[str, dict[str, Any]] = {
     "iterate_averaging": {"preconditioner": "curvature"},
@@ -53,7 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def data_set(seed: int) -> tuple[Array, gn.Problem]:
+def data_set(seed: int) -> tuple[Array, Problem]:
     """Return parameters from the prior and a problem with data made by them."""
     random = np.random.default_rng([20260, seed])
     theta, x = random.standard_normal(3), random.standard_normal((ROWS, 3)) @ MIX
@@ -67,70 +63,17 @@ def planned(name: str, **settings: Any) -> Sampler:
     def draw(known: list[Known]) -> Array:
         settled = {**SETTINGS.get(name, {}), **settings}
         plans = [PLANNERS[name](p, batch_size=BATCH, mode=mode, law=law, **settled) for p, mode, law in known]
-        return run_together(plans)
+        return run_together(plans, DRAWS)
 
     return draw
 
 
-def run_together(plans: list[Plan], thin: int | None = None) -> Array:
-    """Run one chain of every plan, all in one compiled call: problems and processes are traced, stacked arguments.
-
-    Set i has the random numbers, the start and the steps of ``plans[i].run(num_chains=1, key=i, thin=...)``.
-    """
-    window = max(plan.window for plan in plans)
-    if thin is None:
-        thin = window if window > 1 else max(math.ceil(MEMORIES * max(plan.iact, 1.0)) for plan in plans)
-    forget = -(-max(plan.length(1).burn_in for plan in plans) // thin)
-    starts = [
-        initial_params(p.problem, (p.problem.unflatten(p.where.mean), p.start), 1, i)[0] for i, p in enumerate(plans)
-    ]
-    keys = np.stack([chain_keys(i, np.arange(1))[0] for i in range(len(plans))])
-    out = []
-    for at in range(0, len(plans), AT_ONCE):
-        part = slice(at, at + AT_ONCE)
-        problems, processes = (_stacked([getattr(p, n) for p in plans[part]]) for n in ("problem", "process"))
-        start = np.stack(starts[part]).astype(np.float32)
-        out.append(np.asarray(_together(problems, processes, keys[part], start, thin, forget, window > 1)))
-    return np.concatenate(out)
-
-
-def _stacked(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(a, _single(a)) for a in leaves]), *trees)
-
-
-def _single(leaf: Any) -> Any:
-    kind = np.asarray(leaf).dtype
-    return np.float32 if kind.kind == "f" else kind
-
-
-@functools.partial(jax.jit, static_argnames=("thin", "forget", "average"))
-def _together(problems: Any, processes: Any, keys: Any, starts: Any, thin: int, forget: int, average: bool) -> Any:
-    spec = Spec(ROWS, 3, "float32")
-
-    def one(problem: Any, process: Any, key: Any, start: Any) -> Any:
-        def step(carry: Any, draws: Any) -> Any:
-            params, state, total = carry
-            batch = jax.tree.map(lambda a: take(a, draws["indices"]), problem.data)
-            params, state = process.step(problem, params, state, batch, draws)
-            return (params, state, total + params), None
-
-        def block(carry: Any, i: Any) -> Any:
-            draws = process.draw(Stream(key), i * thin + jnp.arange(thin, dtype=jnp.int32), spec)
-            params, state, total = jax.lax.scan(step, (*carry, jnp.zeros(3, jnp.float32)), draws)[0]
-            return (params, state), total / thin if average else params
-
-        blocks = jnp.arange(forget + DRAWS, dtype=jnp.int32)
-        return jax.lax.scan(block, (start, process.init(problem, start)), blocks)[1][forget:]
-
-    return jax.vmap(one)(problems, processes, keys, starts)
-
-
 def too_wide(known: list[Known], ratio: float = 2.0) -> Array:
     """SGLD (preconditioned by the curvature) at the step where its mean variance ratio is predicted to be `ratio`."""
-    return run_together([_wide_plan(*one, ratio) for one in known])
+    return run_together([_wide_plan(*one, ratio) for one in known], DRAWS)
 
 
-def _wide_plan(problem: gn.Problem, mode: Any, law: Any, ratio: float) -> Plan:
+def _wide_plan(problem: Problem, mode: Any, law: Any, ratio: float) -> Plan:
     where = place(problem, "posterior", mode=mode, law=law)
     matrix = np.linalg.inv(where.hessian)
 
@@ -173,7 +116,7 @@ def control(known: list[Known]) -> Array:
         keys = jax.random.split(jax.random.key(7), len(known))
         for at in range(0, len(known), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            problems = jax.tree.map(lambda *leaves: np.stack(leaves).astype(float), *[p for p, _, _ in known[part]])
+            problems = stacked([p for p, _, _ in known[part]], np.float64)
             whitened = np.asarray(_nuts(problems, modes[part], roots[part], keys[part], starts[part])[0])
             out.append(modes[part, None] + np.einsum("sij,sdj->sdi", roots[part], whitened[:, 2::3]))
     return np.concatenate(out)
@@ -198,7 +141,7 @@ def study(num_sets: int, chosen: dict[str, Sampler] | None = None, *, false_fail
     truths, known = [], []
     for seed in range(num_sets):
         theta, problem = data_set(seed)
-        mode = gn.find_mode(problem)
+        mode = find_mode(problem)
         known.append((problem, mode, gn.measure.gaussian_law(problem, mode)))
         truths.append(theta)
     rows = []
