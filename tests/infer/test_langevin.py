@@ -144,7 +144,7 @@ def test_noise_that_outgrows_its_own_law_is_refused() -> None:
     y = x + r.normal(size=40)
     problem = gn.models.linear_regression(x[:, None], y, prior_scale=np.inf, observation_scale=1.0, intercept=False)
     step = 2 / 40 * 0.5 / np.mean(x**2)  # a quarter of the edge of the mean
-    with pytest.raises(ValueError, match="step_size must be smaller: the law at this step"):
+    with pytest.raises(ValueError, match="step_size must be smaller: averaged over the law that it makes"):
         plan("langevin", problem, batch_size=1, step_size=step)
 
 

@@ -20,7 +20,7 @@ from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
 MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
-HALVINGS = 4
+HALVINGS = 5
 
 
 def iterate_averaging(
@@ -136,9 +136,10 @@ def plan_iterate_averaging(
     assert rate is not None
     if kind == "shuffled":
         raise ValueError(_no_epochs(where, rate, matrix, size))
-    mean, chain = _settled(problem, where, rate, noise)
-    if reach is not None:
-        rate, mean, chain = _best(problem, where, rate, reach, length, delta, noise, (mean, chain))
+    if reach is None:
+        mean, chain = _settled(problem, where, rate, noise)
+    else:
+        rate, mean, chain = _best(problem, where, reach, length, delta, noise)
     made = rule(preconditioned_sgd, learning_rate=rate, preconditioner=np.eye(len(mean)) if matrix is None else matrix)
     goal = _sandwich(where) if aim == "sandwich" else where.law.covariance
     iterates = from_chain(
@@ -214,24 +215,31 @@ def _settled(problem: Any, where: Place, rate: float, noise: dict[str, Any]) -> 
 
 
 def _best(
-    problem: Any, where: Place, rate: float, reach: theory.AveragingRange, window: int, tolerance: float,
-    noise: dict[str, Any], first: tuple[Array, theory.LinearChain],
-) -> tuple[float, Array, theory.LinearChain]:  # fmt: skip
+    problem: Any, where: Place, reach: theory.AveragingRange, window: int, tolerance: float, noise: dict[str, Any]
+) -> tuple[float, Array, theory.LinearChain]:
     """Halve the range while the means are too wide or too narrow: real inputs make more noise than Gaussian ones, which it assumes."""
     ideal = _sandwich(where) * problem.num_examples / (window * noise["batch_size"])
-    low, high, (mean, chain) = reach.low, reach.high, first
-    for attempt in range(HALVINGS + 1):
-        errors = theory.variance_errors(chain.average(window), ideal)
-        if max(-errors[0], errors[-1]) <= tolerance:
-            return rate, mean, chain
-        if attempt < HALVINGS:
-            low, high = (low, rate) if errors[-1] > -errors[0] else (rate, high)
-            rate = math.sqrt(low * high)
+    low, high, off = reach.low, reach.high, (math.inf, math.inf)
+    for _ in range(HALVINGS):
+        rate = math.sqrt(low * high)
+        try:
             mean, chain = _settled(problem, where, rate, noise)
+        except ValueError:  # no stationary variance: too large a rate
+            high = rate
+            continue
+        off = tuple(theory.variance_errors(chain.average(window), ideal)[[0, -1]])
+        if max(-off[0], off[1]) <= tolerance:
+            return rate, mean, chain
+        low, high = (low, rate) if off[1] > -off[0] else (rate, high)
+    best = (
+        f"variances are off by {off[0]:+.2g} to {off[1]:+.2g}"
+        if off[1] < math.inf
+        else "there is no stationary variance"
+    )
     msg = (
-        f"tolerance must be at least about {max(-errors[0], errors[-1]):.2g} for iterate averaging on these data, got {tolerance:g}: between the "
-        f"learning rates {reach.low:.3g} and {reach.high:.3g} that inputs of Gaussian shape would allow, variances are off by {errors[0]:+.2g} to "
-        f"{errors[-1]:+.2g} at best, because the noise here grows faster with the distance from the mode. Take more examples or another sampler."
+        f"tolerance must be larger than {tolerance:g} for iterate averaging on these data: near the lower end of the learning rates, {reach.low:.3g} to "
+        f"{reach.high:.3g}, that inputs of Gaussian shape would allow, {best}, because the noise here grows faster with the distance from the mode. "
+        "Take more examples or another sampler."
     )
     raise ValueError(msg)
 

@@ -100,6 +100,7 @@ def plan_fisher_scoring(
     key: Any = 0,
 ) -> Plan:
     """Tune Fisher scoring and predict its law; arguments as in `fisher_scoring`, `key` for the variational law."""
+    _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
         msg = (

@@ -50,15 +50,14 @@ def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **setti
         If the noise grows so fast with the distance from the mode that there is no stationary law.
     """
     plain = OwnLaw(where.mean, covariance, where.hessian, where.gradient_covariance)
-    off = theory.variance_errors(covariance, where.law.covariance)
-    if where.at != "posterior" or np.abs(off).max() <= NEAR:
+    off = np.abs(theory.variance_errors(covariance, where.law.covariance)).max()
+    if where.at != "posterior" or off <= NEAR:
         return plain
     found = measure.stationary_law(problem, where.mean, start=covariance, **settings)
     if found is None:
         msg = (
-            f"{step} must be smaller: the law at this step is {1 + off[-1]:.3g} times too wide with the noise of the posterior, and "
-            "averaged over itself the noise grows faster than it is forgotten, so there is no stationary variance. Take a larger "
-            "batch_size or a smaller step."
+            f"{step} must be smaller: averaged over the law that it makes itself, the noise grows faster with the distance from the mode "
+            "than it is forgotten at this step, so there is no stationary variance. Take a larger batch_size or a smaller step."
         )
         raise ValueError(msg)
     return OwnLaw(*found[:4])
