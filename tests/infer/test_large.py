@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import constant_sgd, plan
+from gradnoise.infer import constant_sgd, plan, sample
+from gradnoise.infer.large import plan_large_sgd
 from gradnoise.measure import leading_directions, local_geometry, noise_diagonal
 
 D, N = 1200, 8000
@@ -59,21 +61,61 @@ def test_capped_steps_are_said(wide: Any) -> None:
     tuned = plan("constant_sgd", problem, batch_size=3000, preconditioner="diagonal_closed", mode=mode)
     assert tuned.settings["capped"] > 0.5
     assert "was capped" in str(tuned)
-    assert tuned.preconditioner.max() == tuned.settings["cap"]
+    assert (tuned.scale**2).max() == pytest.approx(tuned.settings["cap"])
     assert tuned.settings["stiffest_rate"] <= 1.0
 
 
-def test_the_verdict_catches_another_step(wide: Any) -> None:
-    """A law predicted for a third of the step that runs is found out."""
-    import dataclasses
-
+def test_the_verdict_catches_another_law(wide: Any) -> None:
     problem, mode, _, _ = wide
     tuned = plan("constant_sgd", problem, batch_size=300, preconditioner="scalar", mode=mode)
-    other = dataclasses.replace(
-        tuned, directions=dataclasses.replace(tuned.directions, rates=tuned.directions.rates / 3)
-    )
-    made = other.run(num_draws=400, num_chains=4, key=1, thin=10, burn_in=100, progress=False)
-    assert made.verdict.level == "not trustworthy"
+    other = dataclasses.replace(tuned, predicted_variances=2 * tuned.predicted_variances)
+    common: dict[str, Any] = {"num_draws": 400, "num_chains": 4, "key": 1, "thin": 10, "burn_in": 100}
+    assert tuned.run(**common, progress=False).verdict.level == "approximate"
+    assert other.run(**common, progress=False).verdict.level == "not trustworthy"
+
+
+def test_averages_of_windows_are_as_predicted(wide: Any) -> None:
+    problem, mode, _, _ = wide
+    tuned = plan_large_sgd(problem, batch_size=300, preconditioner="scalar", mode=mode, window=30)
+    numbers = tuned.run(num_draws=200, num_chains=4, key=2, thin=None, burn_in=90, progress=False).verdict.numbers
+    assert 0.75 < numbers["smallest_variance_ratio"] < numbers["largest_variance_ratio"] < 1.35
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "low_rank"])
+def test_corrected_langevin_reaches_the_posterior_along_stiff_directions(kind: str, wide: Any) -> None:
+    problem, mode, x, _ = wide
+    tuned = plan("corrected_langevin", problem, batch_size=300, preconditioner=kind, rank=12, fraction=0.1, mode=mode)
+    assert np.abs(tuned.posterior_ratios - 1).max() < 0.2
+    made = tuned.run(num_draws=400, num_chains=4, key=3, thin=20, burn_in=400, progress=False)
+    assert made.verdict.level == "approximate", made.verdict
+    posterior = np.linalg.inv(x.T @ x + np.eye(D))
+    flat = np.asarray(made.draws, np.float64).reshape(-1, D)[:, :12]
+    ratios = flat.var(0) / np.diag(posterior)[:12]
+    assert 0.75 < ratios.mean() < 1.25
+
+
+def test_sample_says_what_it_can_do_with_many_parameters(wide: Any) -> None:
+    problem, mode, _, _ = wide
+    made = sample(problem, batch_size=300, num_draws=50, num_chains=2, mode=mode, progress=False)
+    assert made.verdict.reasons[0].startswith("Chosen: corrected Langevin (rank 20)")
+    with pytest.raises(ValueError, match="mode must be given"):
+        sample(problem, batch_size=300, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"preconditioner": "diagonal"}, (0.2, 1.0)), ({"preconditioner": "low_rank", "rank": 6}, (0.02, 0.2))],
+)
+def test_bias_of_a_structured_step_is_predicted(
+    settings: dict[str, Any], expected: tuple[float, float], known: Any
+) -> None:
+    problem, mode, law = known("wine")
+    tuned = plan("corrected_langevin", problem, batch_size=64, mode=mode, law=law, **settings)
+    assert expected[0] < tuned.worst_variance_error < expected[1]
+    made = tuned.run(num_draws=3000, num_chains=8, key=4, progress=False)
+    floor = gn.diagnose.kl_floor(problem.num_params, made.effective_draws, fitted_mean=True)
+    assert gn.theory.gaussian_kl(made.run.covariance, tuned.predicted_covariance) < 3 * floor
+    assert gn.theory.gaussian_kl(law.covariance, tuned.predicted_covariance) > 3 * floor
 
 
 @pytest.mark.parametrize(

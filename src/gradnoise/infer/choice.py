@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradnoise import _checks, measure
+from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import PLANNERS, plan
@@ -19,6 +19,8 @@ BATCH_SIZES = (32, 128, 512)
 STEP_OVERHEAD = 32  # example gradients that a step costs beside its batch: random numbers, loop
 MATRICES = 2  # matrices (D, D) that a step multiplies by, each as dear as D example gradients of a linear model
 FRACTIONS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+RANK = 20  # of the step above 1000 parameters
+LARGE_FRACTION = 0.2
 METHODS = ("corrected_langevin", "constant_sgd", "iterate_averaging", "langevin", "sghmc")
 
 # settings that are tried, by method; every other argument is left to the method's own tuning
@@ -182,7 +184,8 @@ def sample(
     Parameters
     ----------
     problem
-        A `Problem` with a mode.
+        A `Problem` with a mode. Above 1000 parameters `mode` must be given (trained params will do); then corrected Langevin with
+        a low-rank step runs, `max_variance_error`, `methods` and `law` do not count, and the verdict says what is known.
     max_variance_error, batch_size, methods, sampling, mode, law
         As in `choose`.
     num_draws, num_chains, key
@@ -206,6 +209,8 @@ def sample(
     ('trustworthy', (4, 200, 2))
     """
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None)
+    if problem.num_params > derivatives.DENSE:
+        return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress)
     chosen = choose(
         problem,
         max_variance_error=max_variance_error,
@@ -219,6 +224,24 @@ def sample(
     made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress)
     verdict = made.verdict._replace(reasons=(f"Chosen: {chosen.reason}", *made.verdict.reasons))
     return dataclasses.replace(made, verdict=verdict, settings={**made.settings, "choice": chosen.reason})
+
+
+def _sample_large(
+    problem: Any, batch_size: Any, num_draws: int, num_chains: int, key: Any, sampling: str, mode: Any, progress: Any
+) -> Posterior:
+    """Corrected Langevin with a low-rank step: where matrices (D, D) do not fit it is the one whose bias shrinks with the step."""
+    size = _sizes(batch_size, problem.num_examples, sampling)[-1]
+    settings = {"batch_size": size, "preconditioner": "low_rank", "rank": RANK, "fraction": LARGE_FRACTION}
+    made = plan("corrected_langevin", problem, **settings, sampling=sampling, mode=mode, key=key)
+    why = (
+        f"Chosen: {made.method}, the only one with a correction above {derivatives.DENSE} parameters; its error is predicted along "
+        f"the {RANK} stiffest directions only, and no budget can be kept in the others."
+    )
+    done: Posterior = made.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, progress=progress
+    )
+    verdict = done.verdict._replace(reasons=(why, *done.verdict.reasons))
+    return dataclasses.replace(done, verdict=verdict, settings={**done.settings, "choice": why})
 
 
 def _methods(methods: Any) -> tuple[str, ...]:

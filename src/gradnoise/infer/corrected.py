@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradnoise import _checks, theory
+from gradnoise import _checks, derivatives, theory
 from gradnoise.infer.adaptation import adapted
+from gradnoise.infer.large import LargePlan, plan_large_langevin
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.structured_langevin import KINDS, dense_structure
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
+from gradnoise.processes.overdamped import Langevin
 
 
 def corrected_langevin(
@@ -18,6 +21,8 @@ def corrected_langevin(
     *,
     batch_size: int,
     fraction: float = 0.5,
+    preconditioner: str = "full",
+    rank: int = 10,
     num_draws: int = 1000,
     num_chains: int = 4,
     key: Any = 0,
@@ -44,6 +49,10 @@ def corrected_langevin(
         B, and "with_replacement" or "without_replacement".
     fraction
         Share of the largest admissible η, in (0, 1). Smaller is slower and depends less on the noise being constant.
+    preconditioner, rank
+        "full" (H⁻¹: the law is the posterior's at any step), or for many parameters "diagonal" (1/H_kk) or "low_rank" (the `rank`
+        stiffest directions of H, one step for the rest): the correction is then right for that part of H and C alone, and the
+        bias that is left, of the order of the step, is predicted.
     num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, adapt, progress
         As in `constant_sgd`.
 
@@ -61,6 +70,8 @@ def corrected_langevin(
         problem,
         batch_size=batch_size,
         fraction=fraction,
+        preconditioner=preconditioner,
+        rank=rank,
         at=at,
         sampling=sampling,
         mode=mode,
@@ -77,6 +88,8 @@ def plan_corrected_langevin(
     *,
     batch_size: int,
     fraction: float = 0.5,
+    preconditioner: str = "full",
+    rank: int = 10,
     at: str = "posterior",
     sampling: str = "with_replacement",
     mode: Any = None,
@@ -84,7 +97,7 @@ def plan_corrected_langevin(
     num_law_draws: int | None = None,
     adapt: bool = False,
     key: Any = 0,
-) -> Plan:
+) -> Plan | LargePlan:
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     if sampling == "shuffled":
@@ -93,11 +106,30 @@ def plan_corrected_langevin(
             "independent from step to step."
         )
         raise ValueError(msg)
+    kind = _checks.one_of("preconditioner", preconditioner, KINDS)
+    if kind == "low_rank":
+        _checks.integer("rank", rank, high=problem.num_params - 1)
     share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
     _checks.flag("adapt", adapt)
+    if problem.num_params > derivatives.DENSE:
+        if kind == "full" or at != "posterior" or adapt:
+            msg = f"preconditioner must be 'diagonal' or 'low_rank', at and adapt left alone above {derivatives.DENSE} parameters, got {kind!r}, {at!r}, {adapt}."
+            raise ValueError(msg)
+        return plan_large_langevin(
+            problem,
+            batch_size=size,
+            preconditioner=kind,
+            rank=rank,
+            fraction=share,
+            mode=mode,
+            sampling=sampling,
+            key=key,
+        )
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
 
     def tuned(where: Place) -> Plan:
+        if kind != "full":
+            return _structured(problem, where, share, size, sampling, kind, rank)
         return _tuned(problem, where, share, size, sampling)
 
     return adapted(tuned, where, key=key) if adapt else tuned(where)
@@ -128,4 +160,18 @@ def _tuned(problem: Any, where: Place, share: float, size: int, sampling: str) -
         where,
         drift_matters=False,
         settings={"batch_size": size, "fraction": share, "eta": tuned.eta, "eta_max": tuned.eta_max},
+    )
+
+
+def _structured(problem: Any, where: Place, share: float, size: int, sampling: str, kind: str, rank: int) -> Plan:
+    examples = problem.num_examples
+    noise = theory.batch_noise(where.gradient_covariance, batch_size=size, sampling=sampling, num_examples=examples)
+    made = dense_structure(where.hessian, noise, kind=kind, rank=rank, num_examples=examples, fraction=share)
+    process = Langevin(minibatch(size, sampling), 1.0, made.preconditioner, made.root)
+    chain = process.linear(where.hessian, where.gradient_covariance, examples)
+    assert isinstance(chain, theory.LinearChain)
+    name = "diagonal" if kind == "diagonal" else f"rank {rank}"
+    settings = {"batch_size": size, "fraction": share, "eta": made.eta, "eta_max": made.eta_max, "preconditioner": kind}
+    return from_chain(
+        f"corrected Langevin ({name})", problem, process, chain, where, drift_matters=False, settings=settings
     )

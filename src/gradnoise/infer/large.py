@@ -1,4 +1,4 @@
-"""Constant SGD and its averages where matrices (D, D) do not fit: diagonal steps, capped where the optimum is unstable."""
+"""Samplers where matrices (D, D) do not fit: diagonal or low-rank steps, predicted along the stiffest directions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from gradnoise import _checks, derivatives
+from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
 from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.infer.sampler import check_run
-from gradnoise.measure.diagonal import LeadingDirections, leading_directions, noise_diagonal
+from gradnoise.infer.structured_langevin import diagonal_structure, low_rank_structure
+from gradnoise.measure.diagonal import LeadingDirections, leading_directions, mean_curvature, noise_diagonal
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
+from gradnoise.processes.overdamped import Langevin
 from gradnoise.rules import preconditioned_sgd, rule
 
 KINDS = ("diagonal_closed", "scalar")
@@ -28,7 +30,7 @@ FALSE_FAIL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class LargePlan:
-    """Constant SGD with a diagonal step on a large problem, tuned and, along its stiffest directions, predicted.
+    """A sampler of a large problem, tuned and, along its stiffest directions, predicted.
 
     Attributes
     ----------
@@ -36,10 +38,16 @@ class LargePlan:
         As in `Plan`.
     start
         Params (D,) that it starts from.
-    directions
-        The stiffest directions of P H, their rates and noise.
-    preconditioner
-        The step, the diagonal of P (D,).
+    scale
+        Square roots of a diagonal step (D,), or ones: directions are those of θ/scale.
+    vectors
+        The stiffest directions there, columns (D, k).
+    rates
+        Their relaxation rates a step (k,).
+    predicted_variances
+        Variance of the draws along them (k,).
+    posterior_ratios
+        That over the variance of the Laplace posterior (k,).
     batch_size
         B.
     window
@@ -50,31 +58,15 @@ class LargePlan:
     problem: Any = field(repr=False)
     process: Any = field(repr=False)
     start: Array = field(repr=False)
-    directions: LeadingDirections = field(repr=False)
-    preconditioner: Array = field(repr=False)
+    scale: Array = field(repr=False)
+    vectors: Array = field(repr=False)
+    rates: Array
+    predicted_variances: Array
+    posterior_ratios: Array
     batch_size: int
     window: int = 1
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
-
-    @property
-    def predicted_variances(self) -> Array:
-        """Variance of the draws along the stiffest directions (k,), coordinates P^{-½}θ: c_i/(B r_i (2 - r_i)), exact.
-
-        For window means, with C along one direction at a time: that times the factor of an average of so many iterates.
-        """
-        rates = self.directions.rates
-        variance = self.directions.noise / self.batch_size / (rates * (2 - rates))
-        if self.window == 1:
-            return np.asarray(variance)
-        keep, count = 1 - rates, self.window
-        factor = (1 + keep) / rates / count - 2 * keep * (1 - keep**count) / (rates * count) ** 2
-        return np.asarray(variance * factor)
-
-    @property
-    def posterior_ratios(self) -> Array:
-        """Predicted variance over that of the Laplace posterior, 1/(N r_i), along the stiffest directions (k,)."""
-        return np.asarray(self.predicted_variances * self.problem.num_examples * self.directions.rates)
 
     def run(
         self, *, num_draws: int, num_chains: int, key: Any, thin: int | None, burn_in: int | None, progress: Any
@@ -114,11 +106,11 @@ class LargePlan:
         )
 
     def _judged(self, draws: Any, step: int, diverged: int) -> tuple[Verdict, float]:
-        flat = np.asarray(draws, np.float64) / np.sqrt(self.preconditioner)
-        onto = flat @ self.directions.vectors  # (chain, draw, k)
+        onto = (np.asarray(draws, np.float64) / self.scale) @ self.vectors  # (chain, draw, k)
         measured = onto.reshape(-1, onto.shape[-1]).var(0, ddof=1)
         ratios = measured / self.predicted_variances
-        memory = (1 + (1 - self.directions.rates) ** (2 * step)) / (1 - (1 - self.directions.rates) ** (2 * step))
+        kept = (1 - self.rates) ** (2 * step)
+        memory = (1 + kept) / (1 - kept)
         effective = onto.shape[0] * onto.shape[1] / np.maximum(memory, 1.0)
         error = np.sqrt(2 / effective)
         worst = int(np.argmax(np.abs(ratios - 1) / error))
@@ -127,7 +119,6 @@ class LargePlan:
             "smallest_variance_ratio": float(ratios.min()),
             "largest_posterior_ratio": float(self.posterior_ratios.max()),
             "smallest_posterior_ratio": float(self.posterior_ratios.min()),
-            "capped": float(self.settings["capped"]),
         }
         told = (
             f"Along the {len(ratios)} stiffest directions simulated variances are {ratios.min():.3g} to {ratios.max():.3g} times the "
@@ -143,7 +134,7 @@ class LargePlan:
         low, high = self.posterior_ratios.min(), self.posterior_ratios.max()
         return " ".join(
             [
-                f"{self.method}: along its {len(self.directions.rates)} stiffest directions variances {low:.3g} to {high:.3g} times "
+                f"{self.method}: along its {len(self.rates)} stiffest directions variances {low:.3g} to {high:.3g} times "
                 "Laplace's; what happens in the others is not predicted.",
                 *self.warnings,
             ]
@@ -179,12 +170,102 @@ def plan_large_sgd(
             f"The step that would match the posterior is beyond stability for {100 * capped:.3g} % of the parameters and was capped "
             f"at {step.max():.3g}: along them draws are narrower than the posterior.",
         )
-    settings = {"batch_size": size, "preconditioner": kind, "learning_rate": float(step.mean()), "capped": capped, "cap": float(step.max()), "stiffest_rate": float(found.rates[0]), "window": window}  # fmt: skip
+    settings = {
+        "batch_size": size,
+        "preconditioner": kind,
+        "learning_rate": float(step.mean()),
+        "capped": capped,
+        "cap": float(step.max()),
+        "stiffest_rate": float(found.rates[0]),
+        "window": window,
+    }
+    variances = found.noise / size / (found.rates * (2 - found.rates)) * _average_factor(found.rates, window)
     name = "iterate averaging" if window > 1 else "constant SGD"
-    process = compose(minibatch(size, sampling), rule(preconditioned_sgd, learning_rate=1.0, preconditioner=step))
     return LargePlan(
-        f"{name} ({kind} preconditioner)", problem, process, start, found, step, size, window, settings, warnings
+        f"{name} ({kind} preconditioner)",
+        problem,
+        compose(minibatch(size, sampling), rule(preconditioned_sgd, learning_rate=1.0, preconditioner=step)),
+        start,
+        np.sqrt(step),
+        found.vectors,
+        found.rates,
+        variances,
+        variances * problem.num_examples * found.rates,
+        size,
+        window,
+        settings,
+        warnings,
     )
+
+
+def plan_large_langevin(
+    problem: Any,
+    *,
+    batch_size: int,
+    preconditioner: str,
+    rank: int,
+    fraction: float,
+    mode: Any,
+    sampling: str = "with_replacement",
+    key: Any = 0,
+) -> LargePlan:
+    """Tune corrected Langevin on a problem of more than 1000 parameters, around given params.
+
+    "low_rank": the `rank` stiffest directions of H by Lanczos, the noise within them, means of H and C over the rest.
+    "diagonal": the variances of the example gradients stand for the diagonal of H too (they agree where the model is right).
+    """
+    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    start, examples = _start(problem, mode), problem.num_examples
+    spread = noise_diagonal(problem, start, key=key).variance
+    per_step = theory.noise_factor(batch_size=size, sampling=sampling, num_examples=examples)
+    common: dict[str, Any] = {"num_examples": examples, "fraction": fraction}
+    if preconditioner == "diagonal":
+        curvature = np.maximum(spread, 1e-3 * spread.mean())
+        found = leading_directions(problem, start, preconditioner=1 / curvature, count=DIRECTIONS, key=key)
+        made = diagonal_structure(curvature, spread * per_step, float(found.rates[0]), **common)
+        scale, rates = np.sqrt(made.preconditioner), found.rates * made.eta
+        added = np.diag(found.vectors.T @ ((made.root / scale) ** 2 * found.vectors.T).T)
+        variances = (added + made.eta * found.noise * per_step) / (rates * (2 - rates))
+    else:
+        found = leading_directions(problem, start, preconditioner=np.ones(len(start)), count=rank + 1, key=key)
+        values, vectors = found.rates[:-1], found.vectors[:, :-1]
+        noise = found.noise_covariance[:-1, :-1] * per_step
+        left = len(start) - rank
+        mean = (mean_curvature(problem, start, key=key) * len(start) - values.sum()) / left
+        rest = (float(found.rates[-1]), max(mean, 0.0), float(spread.sum() * per_step - np.trace(noise)) / left)
+        made = low_rank_structure(values, vectors, noise, rest, **common)
+        found = LeadingDirections(values, vectors, noise)
+        scale, rates, variances = np.ones(len(start)), np.full(rank, made.eta), 1 / (examples * values)
+    posterior = rates if preconditioner == "diagonal" else found.rates
+    settings = {
+        "batch_size": size,
+        "preconditioner": preconditioner,
+        "fraction": fraction,
+        "eta": made.eta,
+        "eta_max": made.eta_max,
+    }
+    return LargePlan(
+        f"corrected Langevin ({'diagonal' if preconditioner == 'diagonal' else f'rank {rank}'})",
+        problem,
+        Langevin(minibatch(size, sampling), 1.0, made.preconditioner, made.root),
+        start,
+        scale,
+        found.vectors,
+        rates,
+        variances,
+        variances * examples * posterior,
+        size,
+        1,
+        settings,
+    )
+
+
+def _average_factor(rates: Array, window: int) -> Array | float:
+    """Variance of a mean of `window` iterates over that of one, direction by direction."""
+    if window == 1:
+        return 1.0
+    kept = 1 - rates
+    return np.asarray((1 + kept) / rates / window - 2 * kept * (1 - kept**window) / (rates * window) ** 2)
 
 
 def _start(problem: Any, mode: Any) -> Array:
@@ -217,5 +298,5 @@ def _capped(problem: Any, start: Array, wanted: Array, key: Any) -> tuple[Array,
     if found.rates[0] > STIFFEST:
         scale = STIFFEST / float(found.rates[0])
         step = step * scale
-        found = LeadingDirections(found.rates * scale, found.vectors, found.noise * scale)
+        found = LeadingDirections(found.rates * scale, found.vectors, found.noise_covariance * scale)
     return step, found

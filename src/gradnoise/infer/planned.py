@@ -276,8 +276,9 @@ class Plan:
     def __str__(self) -> str:
         low, high = self.variance_errors[[0, -1]]
         said = f"variances {1 + low:.3g} to {1 + high:.3g} times the target's"
-        exact = self.kl_to_target <= KL_PER_DIMENSION * len(self.target)
-        told = f"{self.method}: predicted {'right' if exact else 'biased'}, {said} (KL {self.kl_to_target:.3g})"
+        near = self.kl_to_target <= KL_PER_DIMENSION * len(self.target)
+        level = "right" if self.worst_variance_error <= 0.05 else ("close" if near else "biased")
+        told = f"{self.method}: predicted {level}, {said} (KL {self.kl_to_target:.3g})"
         cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"
         return " ".join([f"{told}; {cost}.", *self.warnings])
 

@@ -51,13 +51,18 @@ class LeadingDirections:
         r_i (k,), descending: a step θ ← θ - P g shrinks direction i by 1 - r_i; stable below 2.
     vectors
         Orthonormal v_i, columns (D, k), in the coordinates P^{-½}θ.
-    noise
-        v_iᵀ P^½ C P^½ v_i (k,), per example.
+    noise_covariance
+        Vᵀ P^½ C P^½ V (k, k), per example.
     """
 
     rates: Array
     vectors: Array = field(repr=False)
-    noise: Array = field(repr=False)
+    noise_covariance: Array = field(repr=False)
+
+    @property
+    def noise(self) -> Array:
+        """Its diagonal v_iᵀ P^½ C P^½ v_i (k,)."""
+        return np.asarray(np.diag(self.noise_covariance))
 
 
 def noise_diagonal(problem: Problem, params: Any, *, num_rows: int = 8192, key: Any = 0) -> NoiseDiagonal:
@@ -161,10 +166,20 @@ def _moments(problem: Problem, vector: Any, rows: Any, block: int) -> Any:
 def _along(problem: Problem, vector: Any, rows: Any, directions: Any, block: int) -> Any:
     def term(g: Any) -> Any:
         onto = g @ directions
-        return onto.sum(0), (onto * onto).sum(0)
+        return onto.sum(0), onto.T @ onto
 
     mean, square = _blocks(problem, vector, rows, block, term)
-    return square - mean**2
+    return square - jnp.outer(mean, mean)
+
+
+def mean_curvature(problem: Problem, params: Any, *, num_probes: int = 16, num_rows: int = 8192, key: Any = 0) -> float:
+    """Return Tr H / D by Hutchinson's estimate: the mean of zᵀHz/D over random signs z, over a random part of the data."""
+    vector, rows = _vector(problem, params), _rows(problem, num_rows, key)
+    random, size = np.random.default_rng(seed_of(key)), problem.num_params
+    signs = random.choice([-1.0, 1.0], (_checks.integer("num_probes", num_probes), size)).astype(vector.dtype)
+    return float(
+        np.mean([np.dot(z, np.asarray(_product(problem, vector, rows, jnp.asarray(z)))) / size for z in signs])
+    )
 
 
 @jax.jit

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, Pytree
+from gradnoise.processes.structured import check_size
 from gradnoise.rules import OpaqueRule, Rule, linear_update
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, chain_from_noise
@@ -31,8 +31,7 @@ class Composed:
         self.oracle.check(spec)
         matrix = getattr(self.rule, "hyperparameters", {}).get("preconditioner")
         if matrix is not None:
-            check = _checks.vector if np.ndim(matrix) == 1 else _checks.square
-            check("preconditioner", matrix, spec.num_params)
+            check_size("preconditioner", matrix, spec.num_params)
 
     def words_per_step(self, spec: Spec) -> int:
         """32-bit words drawn a step."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, ArrayLike, Pytree
+from gradnoise.processes.structured import check_size, dense, times
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, chain_from_noise
 
@@ -51,10 +52,8 @@ class Langevin:
     def check(self, spec: Spec) -> None:
         """Raise if the oracle does not fit the data or a matrix does not fit the parameters."""
         self.oracle.check(spec)
-        for name in ("preconditioner", "root"):
-            matrix = getattr(self, name)
-            if np.ndim(matrix):
-                _checks.square(name, matrix, spec.num_params)
+        check_size("preconditioner", self.preconditioner, spec.num_params)
+        check_size("root", self.root, spec.num_params)
 
     def words_per_step(self, spec: Spec) -> int:
         """32-bit words drawn a step."""
@@ -80,9 +79,9 @@ class Langevin:
         grads = self.oracle.gradient(problem, params, batch, draws)
         leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(grads)]
         g = leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves)
-        drift = g if self.preconditioner is None else self.preconditioner @ g
+        drift = g if self.preconditioner is None else times(self.preconditioner, g)
         z = draws["injected"]
-        noise = self.root @ z if jnp.ndim(self.root) else self.root * z
+        noise = times(self.root, z)
         if self.schedule is None:
             move = noise - self.learning_rate * drift
         else:
@@ -97,14 +96,14 @@ class Langevin:
         noise = self.oracle.noise(gradient_covariance, num_examples)
         if isinstance(noise, NotLinear):
             return noise
-        root = np.asarray(self.root, dtype=np.float64)
-        injected = root @ root.T if root.ndim else root**2 * np.eye(len(np.asarray(hessian)))
+        size = len(np.asarray(hessian))
+        root = dense(self.root, size)
         return chain_from_noise(
             hessian,
             noise,
             learning_rate=float(self.learning_rate),
-            preconditioner=None if self.preconditioner is None else np.asarray(self.preconditioner, np.float64),
-            injected=injected,
+            preconditioner=None if self.preconditioner is None else dense(self.preconditioner, size),
+            injected=root @ root.T,
         )
 
 
