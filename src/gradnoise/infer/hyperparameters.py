@@ -17,6 +17,7 @@ from gradnoise._types import AnyArray, Array, Pytree
 from gradnoise.problem import Problem
 
 LAWS = ("constant_sgd", "posterior", "plug_in")
+CURVATURE_ROWS = 2048  # examples that the curvature in η is taken from
 SETTLED = 1e-7  # of a fixed point's equation, relative to its curvature
 
 
@@ -181,38 +182,35 @@ def _groups(path: str, groups: Any, value: Array) -> Array:
 
 
 @jax.jit
-def _in_hyperparams(problem: Any, log: Any, rest: Any) -> Any:
-    """U, ∂U/∂η (h,) and ∂²U/∂η² (h, h) at η for fixed parameters (D,)."""
-    data = _tree.cast(problem, jnp.float64)
+def _in_hyperparams(problem: Any, data: Any, log: Any, rest: Any) -> Any:
+    """U, ∂U/∂η (h,) and ∂²U/∂η² (h, h) at η for fixed parameters (D,), from these data scaled up to all N."""
+    wide, batch = _tree.cast(problem, jnp.float64), _tree.cast(data, jnp.float64)
 
     def total(log: Any) -> Any:
         params = _tree.unflatten(jnp.concatenate([log, rest]), problem.init)
-        return problem.num_examples * data.loss(params)
+        return problem.num_examples * wide.batch_loss(params, batch)
 
     return total(log), jax.grad(total)(log), jax.hessian(total)(log)
 
 
 def _curvature(problem: Problem, names: list[str]) -> Array:
     """Return ∂²U/∂η² at the optimum of η for parameters drawn N(0, I): for scales of normals it does not depend on them."""
-    size = len(names)
+    size, total = len(names), problem.num_examples
+    rows = np.random.default_rng(1).choice(total, min(total, CURVATURE_ROWS), replace=False)
+    few = jax.tree.map(lambda a: np.asarray(a)[rows], problem.data)
     rest = np.random.default_rng(0).standard_normal(problem.num_params - size)
-    log, values = np.zeros(size), None
+    log = np.zeros(size)
     for _ in range(200):
         with jax.enable_x64(True):
-            _, slope, hessian = jax.tree.map(np.asarray, _in_hyperparams(problem, log, rest))
-        values = np.linalg.eigvalsh(hessian)
-        if not (np.isfinite(values).all() and np.isfinite(slope).all()):
+            _, slope, hessian = jax.tree.map(np.asarray, _in_hyperparams(problem, few, log, rest))
+        if not (np.isfinite(hessian).all() and np.isfinite(slope).all() and hessian.any()):
             break
-        step = (
-            np.linalg.solve(
-                hessian + max(0.0, -1.1 * values[0]) * np.eye(size) + 1e-12 * np.abs(values[-1]) * np.eye(size), slope
-            )
-            if values[-1] != 0
-            else slope * np.inf
-        )
-        if np.isfinite(step).all() and np.abs(step).max() < 1e-9 and values[0] > 0:
+        values, vectors = np.linalg.eigh(hessian)
+        least = 1e-12 * np.abs(values).max()
+        step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), least))  # downhill at saddles too
+        if np.abs(step).max() < 1e-9 and values[0] > least:
             return np.asarray(np.diag(hessian))
-        log = log - np.clip(np.nan_to_num(step, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+        log = log - np.clip(step, -1.0, 1.0)
     msg = f"hyperparams must have an optimum for fixed parameters, but the density of {', '.join(names)} has none: it grows without bound as they run away, or does not depend on them."
     raise ValueError(msg)
 
@@ -224,7 +222,7 @@ def _wide(tree: Any) -> Any:
 @jax.jit
 def _slopes(problem: Any, log: Any, points: Any) -> Any:
     """∂U/∂η (h,) averaged over parameters (M, D)."""
-    return jnp.mean(jax.lax.map(lambda rest: _in_hyperparams(problem, log, rest)[1], points), 0)
+    return jnp.mean(jax.lax.map(lambda rest: _in_hyperparams(problem, problem.data, log, rest)[1], points), 0)
 
 
 def fixed_point(

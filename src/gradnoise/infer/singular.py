@@ -270,6 +270,10 @@ def _ratio(hessian: Array, averaged: Array, strength: float, spring: float) -> f
 
 def _chain(hessian: Array, noise: Array, step: float, settings: dict[str, Any]) -> theory.LinearChain:
     strength, spring = settings["inverse_temperature"], settings["localization"]
+    edge = 4 / (strength * float(np.linalg.eigvalsh(hessian)[-1]) + spring)
+    if step >= edge:
+        msg = f"step_size must be below the stability edge {edge:.6g}, got {step:.6g}. Leave it out: it is then chosen for max_error."
+        raise ValueError(msg)
     return theory.chain_from_noise(
         strength * hessian + spring * np.eye(len(hessian)),
         strength**2 * noise / settings["batch_size"],
