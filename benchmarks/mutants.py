@@ -2,7 +2,7 @@
 
     python benchmarks/mutants.py --count 1500 --resume            # goes on where the record ends
     python benchmarks/mutants.py --module theory/chain.py --count 50
-    python benchmarks/mutants.py --again survived                 # only those recorded as survivors, after new tests
+    python benchmarks/mutants.py --again survived --tests tests/theory/test_survivors.py    # after new tests: the survivors alone
 
 The tests are collected once. A first pass notes which functions every test calls, and how long it takes. Each mutant then lives in a fork:
 the changed module is compiled, its code is put into the functions in place, and the tests that call the changed function run from
@@ -186,7 +186,8 @@ def campaign(forks: Forks, arguments: argparse.Namespace) -> None:
     ]
     wanted = [m for m in chosen(everything, arguments) if arguments.again or m.key not in known]
     if arguments.again:
-        wanted = [m for m in everything if known.get(m.key, {}).get("out") == arguments.again]
+        pool = [m for m in everything if m.file.startswith(arguments.module)]
+        wanted = [m for m in pool if known.get(m.key, {}).get("out") == arguments.again]
     print(f"{len(everything)} mutants possible, {len(wanted)} to run", flush=True)
     for at, mutant in enumerate(wanted):
         start = time.time()
@@ -259,6 +260,9 @@ def main() -> None:
     parser.add_argument("--module", default="", help="theory/chain.py, or theory/")
     parser.add_argument("--patience", type=float, default=math.inf, help="seconds of tests a mutant must survive")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--tests", nargs="+", help="files of tests; else all of theory, sde and scaling, and the doctests"
+    )
     parser.add_argument("--again", choices=["survived", "timeout", "caught"])
     parser.add_argument("--score", action="store_true", help="print the record's score and stop")
     arguments = parser.parse_args()
@@ -268,7 +272,9 @@ def main() -> None:
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # NumPy is not loaded yet
     places = [f"{kind}/{room}" for kind in ("tests", "src/gradnoise") for room in ROOMS]
     options = ["-o", "addopts=", "--doctest-modules", "--import-mode=importlib", "-m", "not slow", "-s", "-q"]
-    sys.exit(pytest.main([*options, "-p", "no:cacheprovider", *places], plugins=[Forks(arguments)]))
+    sys.exit(
+        pytest.main([*options, "-p", "no:cacheprovider", *(arguments.tests or places)], plugins=[Forks(arguments)])
+    )
 
 
 if __name__ == "__main__":

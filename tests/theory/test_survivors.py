@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 
 from gradnoise import theory
 from gradnoise.testing import assert_fails
+from gradnoise.theory.kesten import _resampled as resampled
 
 # the meaning of an argument that is left out, wherever it is optional: shared/design.md §5 and §9
 DEFAULTS = {
@@ -295,3 +296,60 @@ def test_standard_error_of_the_two_batch_ratio_by_finite_differences():
     influence = np.array([(ratio(one + 1e-6 * unit) - ratio(one - 1e-6 * unit)) / 2e-6 for unit in np.eye(pairs)])
     assert_allclose(found.value, ratio(one), rtol=1e-12)
     assert_allclose(found.standard_error, np.sqrt(pairs / (pairs - 1) * (influence**2).sum()), rtol=1e-5)
+
+
+def test_momentum_carries_modes_beyond_the_edge_of_sgd():
+    """ηh = 3 is unstable without momentum and stable with μ = 0.8, up to 2 (1 + μ)."""
+    mu, rates, noise = 0.8, np.array([3.0, 0.5]), np.array([[1.0, 0.2], [0.2, 0.4]])
+    step = np.diag(rates)
+    F = np.block(
+        [[np.eye(2) - step, -mu * np.eye(2)], [step, mu * np.eye(2)]]
+    )  # θ' = θ − m', m' = μ m + g, in units of η
+    kick = np.block([[noise, -noise], [-noise, noise]])
+    assert_allclose(theory.mode_covariance(rates, noise, momentum=mu), theory.stein(F, kick)[:2, :2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.7, 1.0, 1.6])
+def test_stable_scale_in_continuous_time_is_the_limit_of_small_steps(alpha):
+    law = {"curvature": 1.7, "noise_scale": 0.6, "learning_rate": 1e-7, "batch_size": 3, "alpha": alpha}
+    assert_allclose(theory.stable_scale(time="continuous", **law), theory.stable_scale(**law), rtol=1e-6)
+
+
+def test_batches_of_independent_steps_have_length_one():
+    chain = theory.LinearChain(np.zeros((2, 2)), np.eye(2), np.eye(2))
+    found = theory.batch_means_error(chain, [1.0, 0.5], num_steps=100)
+    assert (found.length, found.constant) == (1, 0)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.9, 1.0])
+def test_relaxation_of_the_corrected_sampler_is_its_chains(fraction):
+    H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.2], [-0.2, 0.4]])
+    found = theory.corrected_langevin_tuning(H, C, num_examples=50, batch_size=10, fraction=fraction)
+    chain = theory.linear_chain(
+        H, C, learning_rate=1.0, batch_size=10, preconditioner=found.preconditioner, injected=found.injected_covariance
+    )
+    assert_allclose(found.relaxation_time, chain.relaxation_time, rtol=1e-9)
+    assert_allclose(chain.covariance, np.linalg.inv(50 * H), rtol=1e-9)
+
+
+def test_a_step_of_one_forgets_everything():
+    """No gradient noise: η_max = 2, and half of it lands on a fresh draw every step."""
+    found = theory.corrected_langevin_tuning(np.diag([2.0, 0.5]), np.zeros((2, 2)), num_examples=50, batch_size=10)
+    assert (found.eta_max, found.eta, found.relaxation_time) == (2, 1, 0)
+
+
+def test_upper_end_of_averaging_is_the_edge_or_the_noise():
+    H, setting = np.diag([0.5, 1.0, 2.0]), {"num_examples": 20_000, "batch_size": 10}
+    assert_allclose(theory.averaging_range(H, tolerance=0.9, **setting).high, 2 / 2.0, rtol=1e-12)
+    assert_allclose(theory.averaging_range(H, tolerance=0.05, **setting).high, 2 * 10 * 0.05 / (3.5 + 2), rtol=1e-12)
+
+
+def test_systematic_resampling_copies_in_proportion():
+    """Every particle is copied its expected number of times, rounded down or up; weights are logarithms of any size."""
+    weights = 3 * np.random.default_rng(8).standard_normal((2, 50)) + 2000.0
+    share = np.exp(weights - weights.max(1, keepdims=True))
+    expected = 50 * share / share.sum(1, keepdims=True)
+    chosen = resampled(np.random.default_rng(9), weights)
+    for row, copies in zip(chosen, expected, strict=True):
+        counts = np.bincount(row, minlength=50)
+        assert (np.abs(counts - copies) < 1).all()

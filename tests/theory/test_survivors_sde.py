@@ -121,3 +121,24 @@ def test_svag_keeps_the_memory_of_the_average(l):
     """ρ per step and l times as many steps: ρ' with ρ'^l = ρ."""
     new = scaling.svag({"learning_rate": 0.8, "batch_size": 128, "ema_decay": 0.9}, l)
     assert_allclose(new["ema_decay"] ** l, 0.9, rtol=1e-12)
+
+
+def test_the_limit_of_the_linear_rule_is_a_matter_of_the_ratio():
+    """Doubling noise and signal together changes nothing."""
+    for form in ("tight", "weak"):
+        one = scaling.max_factor_for_linear(noise_trace=100.0, squared_gradient=4.0, form=form)
+        assert_allclose(
+            one, scaling.max_factor_for_linear(noise_trace=25.0, squared_gradient=1.0, form=form), rtol=1e-14
+        )
+
+
+@pytest.mark.parametrize("time", [0.05, 0.4])
+def test_adamw_moves_by_the_corrected_moments(time):
+    """Where m = ∇L, dX/dt = −m̂/(√v̂ + ε) − γX with m̂ = m/γ₁, v̂ = v/γ₂ of a young buffer."""
+    setting = LAWS["adamw"] | {"batch_size": 4}
+    rate, eps = setting["learning_rate"], setting["eps"]
+    young1, young2 = (-np.expm1(-(1 - setting[key]) / rate * time) for key in ("b1", "b2"))
+    state = np.concatenate([X, X @ H, PIECE])
+    step = X @ H / young1 / (np.sqrt(PIECE / young2) + eps)
+    drift = built("adamw", **setting).drift(time, state)[:2]
+    assert_allclose(drift, -step - setting["weight_decay"] * X, rtol=1e-12)
