@@ -57,6 +57,9 @@ ORACLES: dict[str, Any] = {
     "full batch": gn.oracles.full_batch(),
     "gaussian": gaussian(4),
     "gaussian signs": gaussian(4, "signs"),
+    "control variate": gn.oracles.control_variate(
+        4, {"a": np.full((2, 1), 0.3), "b": np.ones(1)}, gradient={"a": np.full((2, 1), 0.1), "b": np.zeros(1)}
+    ),
 }
 
 RULES: dict[str, Any] = {
@@ -87,6 +90,13 @@ LINEAR_PROCESSES: dict[str, Callable[[], Any]] = {
     ),
     "langevin, preconditioned": lambda: gn.processes.langevin(
         minibatch(20), learning_rate=0.5, num_examples=N, preconditioner=PRECONDITIONER
+    ),
+    "kinetic, BAOAB": lambda: gn.processes.kinetic(minibatch(20), step_size=0.5, friction=1.5, num_examples=N),
+    "kinetic, UBU with a mass": lambda: gn.processes.kinetic(
+        minibatch(20), step_size=0.4, friction=1.0, num_examples=N, scheme="UBU", mass=np.linalg.inv(PRECONDITIONER)
+    ),
+    "kinetic, half kicks": lambda: gn.processes.kinetic(
+        gn.oracles.full_batch(), step_size=0.4, friction=1.2, num_examples=N, scheme="sghmc_half"
     ),
     "corrected langevin": lambda: corrected(8, 0.5, minibatch),
     "corrected langevin, gaussian noise, .9": lambda: corrected(8, 0.9, gaussian),
