@@ -112,12 +112,12 @@ def main(num_steps: int = 30_000) -> None:
     runs = [
         learn(data, batch_size=100, num_steps=num_steps),
         learn(data, batch_size=100, start=1e-1, num_steps=num_steps, num_chains=2, key=1),
-        learn(data, batch_size=20, num_steps=num_steps, num_chains=2, key=2),
         learn(data, batch_size=100, weights="active", num_steps=num_steps, num_chains=2, key=3),
     ]
     for run in runs:
         print(
-            f"S = {run.batch_size}, from {run.start:g}, {run.weights} weights: λ/N = {run.value:.5f} ± {run.standard_error:.5f}, {run.seconds:.0f} s"
+            f"S = {run.batch_size}, from {run.start:g}, {run.weights} weights: λ/N = {run.value:.5f} ± {run.standard_error:.5f}, {run.seconds:.0f} s",
+            flush=True,
         )
     learnt = runs[0].value
     losses = scan(data, (*SCAN, learnt))

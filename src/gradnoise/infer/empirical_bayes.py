@@ -124,8 +124,9 @@ def variational_em(
         Steps of each chain; the first share of a Newton step in η; how fast it falls, in (½, 1). η stands still for the
         first twentieth of the steps.
     noise, memory
-        How C is estimated, and over how many steps: "first" (equation 21 with its missing S/(S-1)), "all" (all S examples
-        of a batch, less noise, S gradients kept apart), None: "all" while S·D is below 65 536.
+        How C is estimated, and over how many steps: "halves" of a batch, "all" its S examples (S gradients kept apart), or
+        "first", the paper's equation 21 with its missing S/(S-1): S times noisier, and at the mercy of single examples with
+        large gradients. None: "all" while S·D is below 65 536, else "halves".
     num_draws, num_chains, key
         Draws a chain, chains, seed.
     init
@@ -161,7 +162,7 @@ def variational_em(
     if np.ndim(rate) == 2:
         _checks.symmetric("preconditioner", rate, problem.num_params, definite="positive")
     begin = derivatives.as_vector("init", problem, problem.init if init is None else init)
-    kind = noise if noise is not None else "all" if size * problem.num_params <= EXAMPLE_NUMBERS else "first"
+    kind = noise if noise is not None else "all" if size * problem.num_params <= EXAMPLE_NUMBERS else "halves"
     process = hyperparameter_sgd(
         size, curvature=joint.curvature, rate=rate, noise_start=_noise_at(problem, begin, rate), noise=kind,
         memory=memory, hyper_rate=hyper_rate, delay=max(steps / WINDOWS, 1.0), exponent=exponent, hold=steps // 20,
