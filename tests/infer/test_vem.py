@@ -267,14 +267,14 @@ def test_beyond_a_thousand_parameters_the_same_process_goes_on_with_the_hyperpar
 
 
 @pytest.mark.slow
-def test_mnist_subset_learns_a_precision_that_predicts_well(shared_data: Any) -> None:
-    from studies.mnist_hyperparameters import images, learn, scan
+def test_mnist_prior_precision_is_the_papers_and_predicts_well(shared_data: Any) -> None:
+    """The study with fewer steps and chains, on all images: with 5 000 the 7 840 weights outnumber them, another regime."""
+    from studies.mnist_hyperparameters import BAND, images, learn, scan
 
     del shared_data
-    data = images(5000, 4000)
+    data = images()
     found = learn(data, num_steps=20_000, num_chains=2)
-    losses = scan(data, (0.1, 0.03, 0.015, 0.01, 0.006, 0.003, found.value))
     assert found.settled
-    assert found.standard_error < 0.1 * found.value
-    assert losses[found.value] < 1.05 * min(losses.values())
-    assert losses[0.1] > 1.15 * min(losses.values())
+    assert BAND[0] <= found.value <= BAND[1]
+    losses = scan(data, (found.value, 0.0023))  # 0.0023 is the best of the study's scan
+    assert losses[found.value] < 1.02 * losses[0.0023]

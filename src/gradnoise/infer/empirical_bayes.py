@@ -150,7 +150,7 @@ def variational_em(
     -----
     Constant SGD's law is not the posterior, so neither is its fixed point the evidence's optimum; they are close where the
     noise is like the curvature. P counts every parameter under a prior: one that no example moves (a pixel that is always
-    0) stays at 0 and biases the precision up by P/P_active; put it into group -1, or drop the column.
+    0) stays at 0 and biases the precision up by P/P_active or more; put it into group -1, or drop the column.
     """
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
     steps = _checks.integer("num_steps", num_steps, low=20 * WINDOWS)
