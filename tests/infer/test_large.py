@@ -102,20 +102,15 @@ def test_sample_says_what_it_can_do_with_many_parameters(wide: Any) -> None:
         sample(problem, batch_size=300, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [({"preconditioner": "diagonal"}, (0.2, 1.0)), ({"preconditioner": "low_rank", "rank": 6}, (0.02, 0.2))],
-)
-def test_bias_of_a_structured_step_is_predicted(
-    settings: dict[str, Any], expected: tuple[float, float], known: Any
-) -> None:
-    problem, mode, law = known("wine")
-    tuned = plan("corrected_langevin", problem, batch_size=64, mode=mode, law=law, **settings)
-    assert expected[0] < tuned.worst_variance_error < expected[1]
-    made = tuned.run(num_draws=3000, num_chains=8, key=4, progress=False)
+@pytest.mark.parametrize("settings", [{"preconditioner": "diagonal"}, {"preconditioner": "low_rank", "rank": 4}])
+def test_bias_of_a_structured_step_is_predicted(settings: dict[str, Any], known: Any) -> None:
+    problem, mode, law = known("digits")
+    tuned = plan("corrected_langevin", problem, batch_size=64, fraction=0.9, mode=mode, law=law, **settings)
+    assert 0.5 < tuned.worst_variance_error < 0.9
+    made = tuned.run(num_draws=300, num_chains=16, key=4, progress=False)
     floor = gn.diagnose.kl_floor(problem.num_params, made.effective_draws, fitted_mean=True)
     assert gn.theory.gaussian_kl(made.run.covariance, tuned.predicted_covariance) < 3 * floor
-    assert gn.theory.gaussian_kl(law.covariance, tuned.predicted_covariance) > 3 * floor
+    assert gn.theory.gaussian_kl(made.run.covariance, law.covariance) > 6 * floor
 
 
 @pytest.mark.parametrize(
