@@ -13,7 +13,7 @@ from gradnoise.infer.judgement import Verdict, along_directions
 from gradnoise.infer.widths import Widths
 
 SHOWN = 10
-FAR = 10.0  # standard deviations beyond the typical radius √D: no chain of a law as predicted is there
+FAR = 5.0  # standard deviations beyond the typical radius √D: no chain of a law as predicted stays there
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def expected(
 def strayed_chains(draws: AnyArray, mean: Array, covariance: Array, chains: Sequence[int]) -> dict[int, float]:
     """Chains that left the basin: chain -> distance of its last draws in predicted standard deviations.
 
-    The median over the last quarter of its draws of d² = (θ-m)ᵀΣ⁻¹(θ-m) is beyond (√D + 10)².
+    The median over the last quarter of its draws of d² = (θ-m)ᵀΣ⁻¹(θ-m) is beyond (√D + 5)².
     """
     if not len(chains):
         return {}

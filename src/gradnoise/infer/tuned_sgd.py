@@ -17,6 +17,7 @@ from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
+SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
 
 
@@ -259,6 +260,12 @@ def _chain(where: Place, step: Array, wish: str | Array, time: str, common: dict
             cure = "Use time='discrete', which is always stable with 'full', or a smaller batch_size."
             if time == "discrete":
                 cure = "Use preconditioner='full' or a smaller batch_size."
+                relative = np.linalg.eigvals(np.linalg.solve(where.hessian, where.gradient_covariance)).real
+                if (silent := int((relative < SILENT).sum())) and wish == "full":
+                    cure = (
+                        f"There is no gradient noise in {silent} of {len(step)} directions (the prior holds them, or there are fewer "
+                        f"examples than parameters), and SGD has no other. Use infer.corrected_langevin."
+                    )
         else:
             came, cure = "preconditioner is a step", "Make it smaller: it contains the learning rate."
         msg = f"{came} {stability:.3g} times the stability edge, where nothing is stationary. {cure}"

@@ -1,0 +1,161 @@
+"""Data and posteriors on which no sampler can work, or only just: a clear error, or an honest verdict, for every one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradnoise as gn
+from gradnoise.infer.planners import PLANNERS
+from gradnoise.mode import NotAMinimum
+
+METHODS = tuple(PLANNERS)
+R = np.random.default_rng(0)
+X = R.normal(size=(60, 2))
+NOISY = X @ [1.0, -1.0] + R.normal(size=60)
+
+
+def run(method: str, problem: gn.Problem, batch_size: int = 8, **settings: Any) -> Any:
+    made = PLANNERS[method](problem, batch_size=batch_size, **settings)
+    return made.run(num_draws=100, num_chains=8, key=3, progress=False)
+
+
+def outcome(call: Callable[[], Any]) -> tuple[Any, str]:
+    """Return the posterior and "", or None and what the error said."""
+    try:
+        return call(), ""
+    except (ValueError, gn.Divergence) as refusal:
+        return None, str(refusal)
+
+
+def told(refusal: str) -> bool:
+    """Whether a refusal says more than a few words: what is wrong, and what to do."""
+    return len(refusal) > 60 and ". " in refusal
+
+
+def honest(made: Any, problem: gn.Problem) -> None:
+    """For a quadratic loss the target is exact: a good verdict must be true of it."""
+    if made is None or made.verdict.level != "trustworthy":
+        return
+    exact = gn.infer.laplace(problem)
+    limit = 0.01 * problem.num_params + 3 * made.verdict.numbers["kl_floor"]
+    covariance = made.run.covariance
+    assert gn.theory.gaussian_kl(covariance, exact.covariance, made.run.mean, exact.mean) < limit
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_separable_data_without_a_prior_are_refused_in_words(method: str) -> None:
+    labels = (X[:, 0] > 0).astype(float)
+    with pytest.raises(NotAMinimum, match="the data are separable"):
+        run(method, gn.models.logistic_regression(X, labels, np.inf))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", ["collinear", "more parameters than examples"])
+def test_improper_posteriors_are_refused_with_the_flat_direction(method: str, case: str) -> None:
+    x, y = (np.c_[X, X[:, :1]], NOISY) if case == "collinear" else (R.normal(size=(6, 10)), R.normal(size=6))
+    with pytest.raises(NotAMinimum, match="the loss is flat"):
+        run(method, gn.models.linear_regression(x, y, np.inf, 1.0), 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_prior_makes_them_proper(method: str) -> None:
+    """Six examples, ten parameters: the data leave directions to the prior, where there is no minibatch noise at all."""
+    r = np.random.default_rng(5)
+    problem = gn.models.linear_regression(r.normal(size=(6, 10)), r.normal(size=6), 1.0, 1.0, intercept=False)
+    made, refusal = outcome(lambda: run(method, problem, 2))
+    assert made or told(refusal)
+    honest(made, problem)
+    if method == "corrected_langevin":
+        assert made.verdict.level == "trustworthy"
+
+
+def test_constant_sgd_says_that_noise_is_missing_and_what_to_use() -> None:
+    r = np.random.default_rng(5)
+    problem = gn.models.linear_regression(r.normal(size=(6, 10)), r.normal(size=6), 1.0, 1.0, intercept=False)
+    with pytest.raises(ValueError, match=r"no gradient noise in 4 of 10 directions.*corrected_langevin"):
+        run("constant_sgd", problem, 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_of_one(method: str) -> None:
+    problem = gn.models.linear_regression(X, NOISY, 1.0, 1.0)
+    made, refusal = outcome(lambda: run(method, problem, 1))
+    assert made or told(refusal)
+    honest(made, problem)
+    if method in ("constant_sgd", "corrected_langevin"):
+        assert made.verdict.level == "trustworthy"
+    with pytest.raises(ValueError, match="batch_size must be (>=|between) 1"):
+        run(method, problem, 0)
+
+
+def gamma(n: int) -> gn.Problem:
+    """Rates of exponential times: log likelihood log θ - θt, not a number at θ <= 0; few examples reach there."""
+
+    def log_likelihood(rate: Any, example: Any) -> Any:
+        return jnp.log(rate) - rate * example["time"]
+
+    times = np.random.default_rng(8).exponential(size=n).astype(np.float32)
+    return gn.Problem(log_likelihood, {"time": times}, np.ones((), np.float32))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chains_that_meet_nan_are_named_or_the_run_is_refused(method: str) -> None:
+    made, refusal = outcome(lambda: run(method, gamma(5), 2))
+    if made is None:
+        assert told(refusal)
+        assert "diverged" not in refusal or "8 of 8 chains diverged: chain" in refusal  # raised where no chain is left
+        return
+    assert np.isfinite(made.draws).all()
+    lost = made.run.diverged
+    assert made.draws.shape[0] == 8 - len(lost)
+    if lost:
+        assert made.verdict.level == "not trustworthy"
+        said = (
+            made.verdict.reasons[0] + made.verdict.reasons[1]
+            if len(made.verdict.reasons) > 1
+            else made.verdict.reasons[0]
+        )
+        assert f"{len(lost)} of 8 chains diverged" in said
+        assert all(f"chain {c} at step {s:,}" in said for c, s in lost.items())
+
+
+def test_a_posterior_far_from_nan_is_not_disturbed_by_it() -> None:
+    made = run("corrected_langevin", gamma(400))
+    assert made.run.diverged == {}
+    assert made.verdict.level == "trustworthy"
+
+
+def wells(depth: float = 4.0, n: int = 40) -> gn.Problem:
+    """Two wells at ±1, a barrier of `depth` nats between them; about 11 posterior standard deviations apart."""
+    c = depth / n
+
+    def log_likelihood(theta: Any, example: Any) -> Any:
+        return -c * (theta**2 - 1) ** 2 + example["push"] * theta
+
+    push = np.sqrt(8 * c) * np.repeat([1.0, -1.0], n // 2)
+    return gn.Problem(log_likelihood, {"push": push.astype(np.float32)}, np.full((), 1.1, np.float32))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chains_in_another_basin_are_named_or_the_run_is_refused(method: str) -> None:
+    problem = wells()
+    mode = gn.find_mode(problem)
+
+    def call() -> Any:
+        plan = PLANNERS[method](problem, batch_size=4, at="mode", mode=mode)
+        return plan.run(num_draws=1000, num_chains=8, key=1, progress=False)
+
+    made, refusal = outcome(call)
+    if made is None:
+        assert told(refusal)
+        return
+    there = np.median(made.draws[:, -250:, 0], axis=1) < -0.9
+    if there.any() or (made.draws < -0.5).any():
+        assert made.verdict.level == "not trustworthy", made.verdict
+    for chain in made.run.chains[there]:
+        assert any(f"chain {chain}" in reason for reason in made.verdict.reasons), made.verdict
