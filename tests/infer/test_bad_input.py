@@ -89,7 +89,7 @@ def test_batches_of_one(method: str) -> None:
     honest(made, problem)
     if method in ("constant_sgd", "corrected_langevin"):
         assert made.verdict.level == "trustworthy"
-    with pytest.raises(ValueError, match="batch_size must be (>=|between) 1"):
+    with pytest.raises(ValueError, match=r"batch_size must be (>=|between) 1"):
         run(method, problem, 0)
 
 
