@@ -45,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
 def test_the_law_that_is_predicted_is_simulated(name: str, ready: dict[str, Any]) -> None:
     settings = {"batch_size": B, **CASES[name]}
     made = plan("langevin", **ready, **settings)
-    run = made.run(num_draws=24, num_chains=1280, key=3, progress=False)
+    run = made.run(num_draws=28, num_chains=1408, key=3, progress=False)
     law, posterior = made.predicted_covariance, ready["law"].covariance
     defects = {"noise x 1.08": 1.08 * law, "no bias": posterior}
     if name in ("identity, large noise", "shuffled"):
