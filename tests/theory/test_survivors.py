@@ -353,3 +353,22 @@ def test_systematic_resampling_copies_in_proportion():
     for row, copies in zip(chosen, expected, strict=True):
         counts = np.bincount(row, minlength=50)
         assert (np.abs(counts - copies) < 1).all()
+
+
+def test_tail_exponent_in_many_dimensions_is_two_at_the_second_moment_edge():
+    """E|Ju|² = 1 for isotropic Gaussian inputs: η = 2B/(a (B + D + 1))."""
+    for size, batch in ((2, 1), (10, 16), (25, 4)):
+        edge = 2 * batch / (1.7 * (batch + size + 1))
+        found = theory.tail_exponent(curvature=1.7, learning_rate=edge, batch_size=batch, num_params=size)
+        assert_allclose(found, 2, rtol=1e-7)
+
+
+def test_averaging_at_large_steps_is_the_chains():
+    """ηλ on both sides of ½ and beyond 1, windows of a few steps: variance of a mean and its correlation with the next one."""
+    H, C, window = np.diag([0.4, 0.6, 1.3]), np.diag([1.0, 0.5, 2.0]), 5
+    chain = theory.linear_chain(H, C, learning_rate=1.0, batch_size=4)
+    mean, two = np.diag(chain.average(window)), np.diag(chain.average(2 * window))
+    limit = np.diag(C) / 4 / np.diag(H) ** 2 / window
+    assert_allclose(theory.averaging_factors(H, learning_rate=1.0, window=window), mean / limit, rtol=1e-9)
+    correlation = 2 * two / mean - 1  # the mean of two windows has variance (1 + ρ)/2 of one's
+    assert_allclose(theory.averaging_correlation(H, learning_rate=1.0, window=window), correlation, rtol=1e-9)

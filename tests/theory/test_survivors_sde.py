@@ -142,3 +142,12 @@ def test_adamw_moves_by_the_corrected_moments(time):
     step = X @ H / young1 / (np.sqrt(PIECE / young2) + eps)
     drift = built("adamw", **setting).drift(time, state)[:2]
     assert_allclose(drift, -step - setting["weight_decay"] * X, rtol=1e-12)
+
+
+def test_close_means_within_root_two():
+    ratio = {"noise_trace": 100.0, "squared_gradient": 4.0}
+    stated = scaling.max_factor_for_linear(**ratio, closeness=2**0.5, form="tight")
+    assert_allclose(scaling.max_factor_for_linear(**ratio), stated, rtol=1e-14)
+    ratio = {"noise_per_time": 100.0, "squared_gradient": 4.0}
+    stated = scaling.max_learning_rate_for_sde(**ratio, closeness=2**0.5)
+    assert_allclose(scaling.max_learning_rate_for_sde(**ratio), stated, rtol=1e-14)
