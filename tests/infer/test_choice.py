@@ -58,7 +58,7 @@ def test_no_setting_within_the_budget_is_said_with_the_closest(known: Any) -> No
 
 def test_shuffled_batches_drop_methods_with_their_reason(known: Any) -> None:
     problem, mode, law = known("wine")
-    with pytest.raises(ValueError, match="cannot be met.*within an epoch the noise"):
+    with pytest.raises(ValueError, match=r"cannot be met.*within an epoch the noise"):
         choose(problem, mode=mode, law=law, batch_size=32, methods=["constant_sgd"], sampling="shuffled")
 
 

@@ -280,7 +280,7 @@ def _lanczos(
 @partial(jax.jit, static_argnames="num_matvecs")
 def _quadratures(problem: Any, vector: Any, scale: Any, signs: Any, *, num_matvecs: int) -> Any:
     """Lanczos quadratures of zᵀ ln(M) z with ¾ of the steps and with all, and the least Ritz value, for each probe z."""
-    from matfree import decomp  # type: ignore[import-untyped]
+    from matfree import decomp
 
     root, total = jnp.sqrt(scale), problem.num_examples
     wide = _tree.cast(problem, jnp.float64)
