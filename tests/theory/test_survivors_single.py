@@ -193,7 +193,7 @@ def test_systematic_resampling_copies_in_proportion():
 
 def test_tail_exponent_in_many_dimensions_is_two_at_the_second_moment_edge():
     """E|Ju|² = 1 for isotropic Gaussian inputs: η = 2B/(a (B + D + 1))."""
-    for size, batch in ((2, 1), (10, 16), (25, 4)):
+    for size, batch in ((2, 1), (10, 16), (25, 4), (200, 16)):
         edge = 2 * batch / (1.7 * (batch + size + 1))
         found = theory.tail_exponent(curvature=1.7, learning_rate=edge, batch_size=batch, num_params=size)
         assert_allclose(found, 2, rtol=1e-7)

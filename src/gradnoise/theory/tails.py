@@ -270,10 +270,14 @@ def _log_factors(step: float, batch: int, size: int) -> tuple[Array, Array]:
     if size == 1:
         with np.errstate(divide="ignore"):
             return np.maximum(np.log(first), -1400.0) / 2, mass
-    y_nodes, y_gauss = np.polynomial.legendre.leggauss(160)
-    width = 8 * math.sqrt(2 / (size - 1)) + 6
-    log_y = math.log(size - 1) + (y_nodes - 0.55) * width * 1.6
-    y_mass = np.log(y_gauss * width * 1.6) + _log_chi2(log_y, size - 1)
+    # cells that widen away from the mode of ln Y, whose width is √(2/(D−1)); large κ looks far above it
+    width = math.sqrt(2 / (size - 1))
+    out = [np.geomspace(width / 2, reach, 12) for reach in (40 * width + 40 / (size - 1), 6 * width + 6)]
+    edges = math.log(size - 1) + np.concatenate([-out[0][::-1], [0.0], out[1]])
+    y_nodes, y_gauss = np.polynomial.legendre.leggauss(12)
+    half = np.diff(edges) / 2
+    log_y = ((edges[:-1] + half)[:, None] + half[:, None] * y_nodes).ravel()
+    y_mass = np.log((half[:, None] * y_gauss).ravel()) + _log_chi2(log_y, size - 1)
     square = first[:, None] + step**2 * np.exp(log_x[:, None] + log_y[None, :])
     return (np.log(square) / 2).ravel(), (mass[:, None] + y_mass[None, :]).ravel()
 
