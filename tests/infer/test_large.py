@@ -10,7 +10,6 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import constant_sgd, plan, sample
-from gradnoise.infer.large import plan_large_sgd
 from gradnoise.measure import leading_directions, local_geometry, noise_diagonal
 
 D, N = 1200, 8000
@@ -76,7 +75,7 @@ def test_the_verdict_catches_another_law(wide: Any) -> None:
 
 def test_averages_of_windows_are_as_predicted(wide: Any) -> None:
     problem, mode, _, _ = wide
-    tuned = plan_large_sgd(problem, batch_size=300, preconditioner="scalar", mode=mode, window=30)
+    tuned = plan("iterate_averaging", problem, batch_size=300, preconditioner="scalar", mode=mode, window=30)
     numbers = tuned.run(num_draws=200, num_chains=4, key=2, thin=None, burn_in=90, progress=False).verdict.numbers
     assert 0.75 < numbers["smallest_variance_ratio"] < numbers["largest_variance_ratio"] < 1.35
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigvalsh
 
-from gradnoise import _checks, theory
+from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.planned import Plan, averaged, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
@@ -64,6 +65,7 @@ def iterate_averaging(
         Relative error of a variance that the range allows at either end.
     preconditioner
         P: None (identity), "curvature" (H⁻¹: the range depends on D alone, not on the condition number) or a matrix (D, D).
+        Above 1000 parameters, where `mode` must be given: "diagonal_closed" (None) or "scalar", as in `constant_sgd`.
     target
         "posterior" or "sandwich": what the plan's errors and the verdict are measured against.
     num_draws, num_chains, key, at, burn_in, mode, law, num_law_draws, progress
@@ -114,7 +116,7 @@ def plan_iterate_averaging(
     law: Any = None,
     num_law_draws: int | None = None,
     key: Any = 0,
-) -> Plan:
+) -> Plan | LargePlan:
     """Choose window and rate, and predict the law of the means; arguments as in `iterate_averaging`, `key` for the variational law."""
     examples = problem.num_examples
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
@@ -126,6 +128,8 @@ def plan_iterate_averaging(
     rate = None if learning_rate is None else _checks.positive("learning_rate", learning_rate)
     delta = _checks.within("tolerance", tolerance, 0.0, 1.0, closed="neither")
     aim = _checks.one_of("target", target, ("posterior", "sandwich"))
+    if problem.num_params > derivatives.DENSE:
+        return _large(problem, size, length, rate, preconditioner, at, kind, mode, key)
     wish = _wish(preconditioner, problem.num_params)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     matrix = _matrix(where, wish)
@@ -161,6 +165,18 @@ def plan_iterate_averaging(
     )
     plan = averaged(iterates, length)
     return dataclasses.replace(plan, warnings=_warnings(where, aim, length * size, examples))
+
+
+def _large(
+    problem: Any, size: int, window: int, rate: float | None, kind: Any, at: str, sampling: str, mode: Any, key: Any
+) -> LargePlan:
+    if rate is not None or at != "posterior" or sampling == "shuffled":
+        msg = f"learning_rate and at must be left alone and sampling independent above {derivatives.DENSE} parameters, got {rate}, {at!r}, {sampling!r}."
+        raise ValueError(msg)
+    wanted = "diagonal_closed" if kind is None else kind
+    return plan_large_sgd(
+        problem, batch_size=size, preconditioner=wanted, mode=mode, sampling=sampling, window=window, key=key
+    )
 
 
 def _wish(preconditioner: Any, dim: int) -> str | Array | None:
