@@ -29,14 +29,17 @@ def shown(value: object, limit: int = 80) -> str:
 def real(name: str, value: Any) -> float:
     """Return `value` as a finite float."""
     if isinstance(value, bool) or not (
-        isinstance(value, numbers.Real) or (np.ndim(value) == 0 and hasattr(value, "dtype"))
+        isinstance(value, numbers.Real) or (hasattr(value, "dtype") and np.ndim(value) == 0)
     ):
         msg = f"{name} must be a finite number, got {shown(value)}."
         raise TypeError(msg)
     if np.iscomplexobj(value):
         msg = f"{name} must be a real number, got {shown(value)}."
         raise TypeError(msg)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond float64
+        number = math.inf
     if not math.isfinite(number):
         msg = f"{name} must be a finite number, got {shown(value)}."
         raise ValueError(msg)
@@ -107,7 +110,7 @@ def function(name: str, value: Any) -> Any:
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the allowed words."""
     allowed = tuple(allowed)
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         msg = f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}."
         raise ValueError(msg)
     return str(value)
@@ -173,14 +176,14 @@ def symmetric(name: str, value: ArrayLike, size: int | None = None, *, definite:
 
 
 def _finite(name: str, value: ArrayLike) -> Array:
-    if np.iscomplexobj(value):  # NumPy would drop the imaginary part with a mere warning
-        msg = f"{name} must be real, got complex numbers: {shown(value)}."
-        raise TypeError(msg)
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = None if np.iscomplexobj(value) else np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:  # words; rows of different lengths; beyond float64
         msg = f"{name} must be an array of numbers, got {shown(value)}."
         raise TypeError(msg) from error
+    if array is None:  # NumPy would drop the imaginary part with a mere warning
+        msg = f"{name} must be real, got complex numbers: {shown(value)}."
+        raise TypeError(msg)
     if not np.isfinite(array).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         msg = f"{name} must be finite, but entry {first} is {array[first]}."

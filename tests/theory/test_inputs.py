@@ -40,6 +40,11 @@ NAN = np.array([[1.0, np.nan], [0.0, 1.0]])
         ((H, C), {"time": "exact"}, "time must be one of"),
         ((H, C), {"preconditioner": -H}, "preconditioner must be positive definite"),
         ((H, C), {"preconditioner": np.eye(3)}, r"preconditioner must have shape \(2, 2\)"),
+        (([[2.0, 0.3], [0.5]], C), {}, r"hessian must be an array of numbers, got \[\[2\.0, 0\.3\], \[0\.5\]\]"),
+        (([[10**400]], C), {}, "hessian must be an array of numbers"),
+        ((H, C), {"learning_rate": [[0.1], [0.2, 0.3]]}, r"learning_rate must be a finite number, got \[\[0\.1\]"),
+        ((H, C), {"learning_rate": 10**400}, "learning_rate must be a finite number"),
+        ((H, C), {"sampling": np.ones(2)}, "sampling must be one of"),
     ],
 )
 def test_stationary_covariance(arguments, changes, message):

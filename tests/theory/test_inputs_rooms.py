@@ -60,6 +60,16 @@ CALLS = [
         lambda: theory.kramers_rate([[1.0]], [[-1.0]], barrier=1.0, temperature=0.1, momentum=0.5),
         "learning_rate must be given with momentum",
     ),
+    *(
+        (
+            lambda rate=rate, momentum=momentum: theory.kramers_rate(
+                [[1.0]], [[-1.0]], barrier=1.0, temperature=0.1, learning_rate=rate, momentum=momentum
+            ),
+            "learning_rate must be",
+        )
+        for rate in (-1.0, float("nan"), "fast")
+        for momentum in (0.0, 0.5)
+    ),
     (
         lambda: theory.quadratic_exit_time(
             curvature=1.0, gradient_variance=1.0, learning_rate=2.0, batch_size=1, radius=1.0

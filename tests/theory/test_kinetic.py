@@ -390,7 +390,8 @@ def test_bad_input(change, words):
 
 
 def test_friction_is_needed_for_a_law():
-    with pytest.raises(ValueError, match="at friction 0 nothing forgets"):
-        theory.kinetic_covariance(H, C, **SETTING | {"friction": 0.0})
+    for step_size in (0.1, 0.2, 0.3, 0.5, 0.7):  # rounding puts the radius on either side of 1
+        with pytest.raises(ValueError, match="friction must be > 0, got 0: at friction 0 nothing forgets"):
+            theory.kinetic_covariance(H, C, **SETTING | {"friction": 0.0, "step_size": step_size})
     with pytest.raises(ValueError, match="friction must be > 0 for a correction"):
         theory.kinetic_correction(H, C, **SETTING | {"friction": 0.0})

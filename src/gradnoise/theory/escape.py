@@ -94,6 +94,7 @@ def kramers_rate(
     top = _checks.symmetric("hessian_saddle", hessian_saddle, len(low))
     heat, height = _checks.positive("temperature", temperature), _checks.positive("barrier", barrier)
     mu = _checks.momentum(momentum)
+    rate = None if learning_rate is None else _checks.positive("learning_rate", learning_rate)
     values, vectors = np.linalg.eigh(top)
     if values[0] >= 0 or (len(values) > 1 and values[1] <= 0):
         msg = f"hessian_saddle must have exactly one negative eigenvalue, got {_checks.shown(values)}."
@@ -102,15 +103,15 @@ def kramers_rate(
     down = -float(values[0])
     inertia = 1.0
     if mu > 0:
-        if learning_rate is None:
+        if rate is None:
             msg = "learning_rate must be given with momentum: the mass is ημ/(1−μ)²."
             raise ValueError(msg)
-        mass = _checks.positive("learning_rate", learning_rate) * mu / (1 - mu) ** 2
+        mass = rate * mu / (1 - mu) ** 2
         inertia = 2 / (1 + math.sqrt(1 + 4 * mass * down))
     shape = float(np.linalg.slogdet(low)[1] - np.linalg.slogdet(top)[1]) / 2
     ratio = height / (heat * along)
     log_rate = math.log(inertia * down / (2 * math.pi)) + shape - ratio
-    step = None if learning_rate is None else float(learning_rate * np.linalg.eigvalsh(low)[-1])
+    step = None if rate is None else float(rate * np.linalg.eigvalsh(low)[-1])
     return KramersRate(saturated(log_rate), log_rate, inertia, step, ratio)
 
 

@@ -288,13 +288,16 @@ def _corrected(made: _Setting, step_size: float) -> Array:
 
 
 def _require_stable(made: _Setting, scheme: str) -> None:
+    if made.friction == 0:  # a radius of 1, to rounding
+        msg = "friction must be > 0, got 0: at friction 0 nothing forgets its start, and there is no stationary law."
+        raise ValueError(msg)
     if made.radius() < 1:
         return
     edge = _largest(lambda h: made.radius(h) < 1, made.step_size)
-    why = f"beyond it {scheme} is not stable at friction {made.friction:.6g}"
-    if made.friction == 0:
-        why = "at friction 0 nothing forgets its start: there is no stationary law"
-    msg = f"step_size must be below {edge:.6g}, got {made.step_size:.6g}: {why}."
+    msg = (
+        f"step_size must be below {edge:.6g}, got {made.step_size:.6g}: "
+        f"beyond it {scheme} is not stable at friction {made.friction:.6g}."
+    )
     raise ValueError(msg)
 
 

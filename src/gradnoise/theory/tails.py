@@ -30,7 +30,7 @@ def tail_exponent(*, curvature: float, learning_rate: float, batch_size: int, nu
     learning_rate  η       ()     parameter²/loss
     batch_size     B       ()     fresh examples a step
     num_params     D       ()     parameters
-    returns        κ       ()     dimensionless; E|θ|^k is finite iff k < κ
+    returns        κ       ()     dimensionless; E|θ|^k is finite iff k < κ; infinity beyond 4096
     =============  ======  =====  ==========================================
 
     Assumptions: infinitely many data, label noise, no momentum. Finite data: `least_squares_tail_exponent`; anisotropic inputs:
