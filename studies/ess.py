@@ -15,7 +15,7 @@ import numpy as np
 
 import gradnoise as gn
 from studies import recording
-from studies.mandt_table1 import Setting, setting
+from studies.mandt_data import Setting, setting
 
 ORDER = 4  # of the autoregression; two would miss a tenth of the memory of thinned heavy ball, whose draws are no AR(2)
 PER_TIME = 12  # draws kept in one predicted time of the fastest direction looked at
@@ -45,7 +45,7 @@ def cases(at: Setting) -> dict[str, Case]:
 
 def _sgld_step(at: Setting) -> float:
     """Return a fifth of the step at the edge of stability."""
-    return 0.2 * 4 / (at.problem.num_examples * float(np.linalg.eigvalsh(at.hessian)[-1]))
+    return float(0.2 * 4 / (at.problem.num_examples * np.linalg.eigvalsh(at.hessian)[-1]))
 
 
 def times(
