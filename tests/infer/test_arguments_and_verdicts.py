@@ -110,3 +110,22 @@ def test_the_reason_names_the_part_that_fired(mean: Any, factor: float, said: st
     assert verdict.level == "not trustworthy"
     assert said in verdict.reasons[0]
     assert unsaid not in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("draws", "chains"), [(1, 1), (1, 3), (3, 1)])
+def test_too_few_states_to_judge_by_are_refused_before_the_run(
+    draws: int, chains: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = gn.infer.plan("corrected_langevin", problem(), batch_size=20)
+    assert len(plan.predicted_mean) == 3
+    assert plan.run(num_draws=4, num_chains=2, thin=1, progress=False).draws.shape == (2, 4, 3)
+    monkeypatch.setattr("gradnoise.infer.planned.simulate", None)
+    with pytest.raises(ValueError, match=r"num_draws must be larger: [13] steps .* no more than D = 3"):
+        plan.run(num_draws=draws, num_chains=chains, thin=1, progress=False)
+
+
+def test_all_data_at_once_without_replacement_have_no_noise_for_constant_sgd() -> None:
+    with pytest.raises(
+        ValueError, match=r"batch_size must be < num_examples = 60 without replacement.*corrected_langevin"
+    ):
+        constant_sgd(problem(), batch_size=60, sampling="without_replacement", progress=False)

@@ -97,6 +97,11 @@ def test_sample_says_what_it_can_do_with_many_parameters(wide: Any) -> None:
     problem, mode, _, _ = wide
     made = sample(problem, batch_size=300, num_draws=50, num_chains=2, mode=mode, progress=False)
     assert made.verdict.reasons[0].startswith("Chosen: corrected Langevin (rank 20)")
+    with pytest.raises(ValueError, match="reference must be given"):
+        made.directions()
+    enough = dataclasses.replace(made, draws=np.random.default_rng(0).standard_normal((1, D + 1, D)))
+    with pytest.raises(ValueError, match=r"target must be a covariance \(D, D\)"):
+        enough.calibrate()
     with pytest.raises(ValueError, match="mode must be given"):
         sample(problem, batch_size=300, progress=False)
 

@@ -147,6 +147,7 @@ def choose(
         If no setting is within the budget: the message names the closest and its error.
     """
     budget = _checks.positive("max_variance_error", max_variance_error)
+    _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     wanted = _methods(methods)
     sizes = _sizes(batch_size, problem.num_examples, sampling)
     seed_of(key)
@@ -268,7 +269,7 @@ def _candidate(
     try:
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
     except ValueError as refusal:
-        return Candidate(method, settings, None, math.inf, math.inf, str(refusal).split(". ")[0] + ".")
+        return Candidate(method, settings, None, math.inf, math.inf, str(refusal).split(". ")[0].removesuffix("."))
     step = settings["batch_size"] + STEP_OVERHEAD + MATRICES * problem.num_params
     cost = max(made.iact, 1.0) * step
     return Candidate(method, settings, made, made.expected_error, cost)

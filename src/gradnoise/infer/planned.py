@@ -211,6 +211,7 @@ class Plan:
         seed_of(key)
         length = self.length(num_draws, thin, burn_in)
         chains = _checks.integer("num_chains", num_chains)
+        self._check_enough(length, chains)
         _announce(self.method, length, chains, progress)
         keep = record.averages(self.window) if self.window > 1 else record.draws(length.thin)
         run = simulate(
@@ -226,6 +227,17 @@ class Plan:
             on_divergence="keep",
         )
         return self._posterior(run, length, chains)
+
+    def _check_enough(self, length: Length, num_chains: int) -> None:
+        """Refuse a run of too few states for the covariance that it will be judged by."""
+        dim, states = len(self.predicted_mean), num_chains * (length.num_steps - length.burn_in) // self.window
+        if states <= dim:
+            what = "draws" if self.window > 1 else "steps after burn-in"
+            msg = (
+                f"num_draws must be larger: {states} {what} of all chains together are no more than D = {dim}, too few for a "
+                "covariance to judge the run by."
+            )
+            raise ValueError(msg)
 
     def _posterior(self, run: Any, length: Length, num_chains: int) -> Posterior:
         if not len(run.chains):

@@ -151,6 +151,9 @@ class Posterior:
         if reference is None and self.plan is None:
             msg = f"reference must be given: {self.method} came without a plan, so there is no target."
             raise ValueError(msg)
+        if reference is None and not hasattr(self.plan, "where"):
+            msg = f"reference must be given: the target of {self.method} is known along a few directions only above 1000 parameters."
+            raise ValueError(msg)
         target = (reference.mean, reference.covariance) if reference else (self.plan.where.law.mean, self.plan.target)
         return directions_of(
             names=self.names,
@@ -256,6 +259,9 @@ class Posterior:
         return self.mean, self.covariance
 
     def _sandwich(self) -> tuple[Array, Array]:
+        if self.plan is not None and not hasattr(self.plan, "where"):
+            msg = f"target must be a covariance (D, D) for {self.method}: the sandwich needs matrices that do not fit above 1000 parameters."
+            raise ValueError(msg)
         if self.plan is not None:
             where, count = self.plan.where, self.plan.problem.num_examples
             centre, hessian, noise = where.mean, where.hessian, where.gradient_covariance

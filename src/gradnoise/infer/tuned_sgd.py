@@ -135,6 +135,12 @@ def plan_constant_sgd(
             "Use infer.corrected_langevin, or draw batches independently."
         )
         raise ValueError(msg)
+    if sampling == "without_replacement" and size == problem.num_examples:
+        msg = (
+            f"batch_size must be < num_examples = {size} without replacement: the gradient of all data has no noise, and constant "
+            "SGD has no other. Use infer.corrected_langevin."
+        )
+        raise ValueError(msg)
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
     wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
