@@ -40,7 +40,6 @@ SOURCE = ROOT / "src" / "gradnoise"
 ROOMS = ("theory", "sde", "scaling")
 RECORD = Path(__file__).parent / "records" / "mutants.jsonl"
 EQUIVALENT = Path(__file__).parent / "equivalent_mutants.tsv"
-PER_MODULE = 25
 SLACK = 8  # CPU seconds over twice what the tests took: beyond that a mutant has hung
 BYTES = 6 * 2**30
 
@@ -189,7 +188,7 @@ def campaign(forks: Forks, arguments: argparse.Namespace) -> None:
     wanted = [m for m in chosen(everything, arguments) if arguments.again or m.key not in known]
     if arguments.again:
         skip = read_equivalent()
-        pool = [m for m in everything if m.file.startswith(arguments.module) and m.key not in skip]
+        pool = [m for m in everything if m.file.startswith(tuple(arguments.module)) and m.key not in skip]
         wanted = [m for m in pool if known.get(m.key, {}).get("out") == arguments.again]
     print(f"{len(everything)} mutants possible, {len(wanted)} to run", flush=True)
     for at, mutant in enumerate(wanted):
@@ -201,7 +200,7 @@ def campaign(forks: Forks, arguments: argparse.Namespace) -> None:
         known[mutant.key] = {**line, "kind": mutant.kind, "line": mutant.line, "out": out, "by": short(by)}
         if out != "caught":
             print(f"{at} {out} {mutant} {by} ({time.time() - start:.1f} s)", flush=True)
-        if at % 50 == 49:
+        if at % 10 == 9:
             write_record(known)
     present = {m.key for m in everything}
     write_record({key: line for key, line in known.items() if key in present})
@@ -209,15 +208,15 @@ def campaign(forks: Forks, arguments: argparse.Namespace) -> None:
 
 
 def chosen(everything: list[Mutant], arguments: argparse.Namespace) -> list[Mutant]:
-    """At least 25 of every module (all, where it has fewer), then as many more of all as asked for."""
+    """At least --least of every module (all, where it has fewer), then as many more of all as asked for."""
     draw, equivalent = random.Random(arguments.seed), read_equivalent()
-    pool = [m for m in everything if m.key not in equivalent and m.file.startswith(arguments.module)]
+    pool = [m for m in everything if m.key not in equivalent and m.file.startswith(tuple(arguments.module))]
     draw.shuffle(pool)
     rank: collections.Counter[str] = collections.Counter()
     first, rest = [], []
     for mutant in pool:
         rank[mutant.file] += 1
-        (first if rank[mutant.file] <= PER_MODULE else rest).append(mutant)
+        (first if rank[mutant.file] <= arguments.least else rest).append(mutant)
     return first + rest[: max(0, arguments.count - len(first))]
 
 
@@ -260,7 +259,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--module", default="", help="theory/chain.py, or theory/")
+    parser.add_argument("--module", nargs="+", default=[""], help="theory/chain.py, or theory/")
+    parser.add_argument("--least", type=int, default=25, help="mutants of every module, before the rest of --count")
     parser.add_argument("--patience", type=float, default=math.inf, help="seconds of tests a mutant must survive")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument(

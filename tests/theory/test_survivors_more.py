@@ -1,0 +1,185 @@
+"""More identities and agreements of single formulas that random mutants of the code survived before (`benchmarks/mutants.py`)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+from gradnoise import theory
+from gradnoise.testing import assert_fails
+from gradnoise.theory import targets
+from gradnoise.theory.fourth_moments import FourthMoments
+from gradnoise.theory.kesten import _batches as batches
+from gradnoise.theory.kesten import _growth as growth
+from gradnoise.theory.kesten import _outcomes as outcomes
+from gradnoise.theory.tails import _proposed as proposed
+
+H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.2], [-0.2, 0.4]])
+TURN = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+SAMPLINGS = ["with_replacement", "without_replacement"]
+
+
+def test_standard_error_of_the_learning_coefficient_is_that_of_its_chain():
+    """Var θᵀHθ = Σ H_ij H_kl (Σ_ik Σ_jl + Σ_il Σ_jk), where H and Σ do not commute: C turned against H, few examples a step."""
+    hessian, noise = np.diag([2.0, 0.5]), TURN @ np.diag([90.0, 0.1]) @ TURN.T
+    strength, spring, step, batch, count = 40.0, 2.0, 4e-3, 2, 1000
+    setting = {"inverse_temperature": strength, "localization": spring, "step_size": step, "batch_size": batch}
+    found = theory.learning_coefficient(hessian, noise, **setting, num_steps=count)
+    force = strength * hessian + spring * np.eye(2)
+    chain = theory.linear_chain(
+        force, noise * strength**2, learning_rate=step / 2, batch_size=batch, injected=step * np.eye(2)
+    )
+    spread = chain.covariance
+    pairs = "ij,kl,ik,jl->", "ij,kl,il,jk->"
+    variance = sum(np.einsum(which, hessian, hessian, spread, spread) for which in pairs)
+    error = strength / 2 * math.sqrt(variance * chain.iact(hessian, quadratic=True) / count)
+    assert_allclose(found.standard_error, error, rtol=1e-10)
+    product = hessian @ spread
+    as_if_commuting = error * math.sqrt(np.sum(product**2) / np.trace(product @ product))
+    assert_fails(assert_allclose, found.standard_error, as_if_commuting, rtol=1e-3, defect="tr (HΣ)ᵀHΣ")
+
+
+@pytest.mark.parametrize("time", ["discrete", "continuous"])
+def test_position_and_velocity_without_replacement(time):
+    """All examples but the noise C (N − B)/(N − 1)."""
+    setting = {"learning_rate": 0.05, "batch_size": 4, "momentum": 0.6, "time": time}
+    law = theory.position_velocity_law(H, C, **setting, sampling="without_replacement", num_examples=10)
+    scaled = theory.position_velocity_law(H, C * 6 / 9, **setting)
+    for part in ("position", "velocity", "cross"):
+        assert_allclose(getattr(law, part), getattr(scaled, part), rtol=1e-12, atol=1e-16)
+
+
+def test_momentum_carries_shuffled_modes_beyond_the_edge_of_sgd():
+    """Rates between 2 and 2(1 + μ): the factor of a mode is its covariance."""
+    rate, mu = 2.7, 0.5
+    setting = {"num_examples": 12, "batch_size": 3, "momentum": mu}
+    factor = theory.shuffled_weights([rate], **setting)
+    assert_allclose(theory.shuffled_covariance([[rate]], [[1.0]], learning_rate=1.0, **setting), factor, rtol=1e-12)
+    with pytest.raises(ValueError, match="rates"):
+        theory.shuffled_weights([rate], num_examples=12, batch_size=3)
+
+
+@pytest.mark.parametrize("position", ["end", "mean"])
+def test_shuffled_epochs_of_odd_length_with_every_step_too_long(position):
+    """ηh > 1, n = 3: Fⁿ is negative. Against all orders of three examples, epochs independent."""
+    h, noise = 1.6, np.array([0.5, 0.3, -0.8])
+    rate, F = 1.0, 1 - 1.6
+    paths = []
+    for order in itertools.permutations(noise):
+        place, path = 0.0, []
+        for kick in order:
+            place = F * place - rate * kick
+            path.append(place)
+        paths.append(path)
+    moved = np.mean(np.square(paths), axis=0)  # after 1, 2, 3 steps from rest
+    end = moved[2] / (1 - F**6)
+    exact = end if position == "end" else np.mean(F ** (2 * np.arange(1, 4)) * end + moved)
+    setting = {"learning_rate": rate, "batch_size": 1, "num_examples": 3, "position": position}
+    assert_allclose(theory.shuffled_covariance([[h]], [[np.mean(noise**2)]], **setting), [[exact]], rtol=1e-12)
+
+
+def test_fourth_moment_edge_below_half_of_the_second():
+    """One row of 2.8 among 999 of 1, B = 1: just beyond half of the second edge the fourth moment grows by less than e a step."""
+    X = np.r_[np.ones(999), 2.8][:, None]
+    second = 2 * np.mean(X**2) / np.mean(X**4)
+    assert 0 < np.log(np.mean((1 - second / 2 * X**2) ** 4)) < 1
+    edge = theory.least_squares_edges(X, batch_size=1).fourth_moment
+    assert edge < second / 2
+    assert_allclose(np.mean((1 - edge * X**2) ** 4), 1, rtol=1e-8)
+
+
+def test_radius_of_the_fourth_moment_of_one_parameter():
+    """E(1 − ηx²)⁴ over the rows."""
+    rows = np.array([[0.4], [1.0], [-1.7]])
+    exact = np.mean((1 - 0.3 * rows**2) ** 4)
+    assert_allclose(FourthMoments(rows, np.zeros((1, 1)), 1, True, 0.0, False).radius(0.3), exact, rtol=1e-10)
+
+
+@pytest.mark.parametrize("power", [0.4, 2.0])
+def test_growth_of_products_on_equal_orthogonal_rows(power):
+    """Rows √D e_i, B = 1: E|Ju|² = 1 − 2η + η²D for every u, so that Λ(2) is its logarithm; ln of a scalar's moment for D = 1."""
+    rate, rng = 0.3, np.random.default_rng(1)
+    if power == 2.0:
+        features, exact = math.sqrt(3) * np.eye(3), math.log(1 - 2 * rate + 3 * rate**2)
+        found = growth(features, power, rate, 1, "with_replacement", 0.0, 4000, 40, rng)
+        assert_allclose(found.mean(), exact, rtol=0.02)
+    else:  # all rows alike: no chance at all
+        found = growth(np.ones((4, 1)), power, rate, 2, "with_replacement", 0.5, 16, 9, rng)
+        assert_allclose(found, power * math.log(1 - 1.5 * rate), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize(("count", "size"), [(5, 2), (6, 3), (7, 1)])
+def test_outcomes_are_counted(count, size, sampling):
+    assert outcomes(count, size, sampling) == len(list(batches(count, size, sampling)))
+
+
+def test_ridge_alone_can_make_a_step_expand():
+    """η(x² + ρ) > 2 > ηx²: the law has a power tail, which it has not without the ridge."""
+    X = np.array([[1.0, 0.0], [0.1, 0.2], [0.2, -0.1], [-0.1, 0.2]])
+    setting = {"learning_rate": 1.9, "batch_size": 1, "num_particles": 64, "num_steps": 40}
+    bounded = theory.least_squares_tail_exponent(X, **setting)
+    assert (bounded.value, bounded.standard_error) == (math.inf, 0.0)
+    tail = theory.least_squares_tail_exponent(X, ridge=0.2, **setting)
+    assert math.isfinite(tail.value)
+    assert tail.standard_error > 0
+
+
+def test_entropy_production_is_free_of_the_unit_of_loss():
+    """D → cD, at any size: rates per time stay."""
+    one = theory.circulation(H, C, temperature=0.25).entropy_production
+    assert one > 0.01
+    for scale in (1e-14, 1e9):
+        assert_allclose(theory.circulation(H, scale * C, temperature=0.25).entropy_production, one, rtol=1e-9)
+
+
+def test_a_direction_almost_without_noise_is_refused():
+    setting = {"num_examples": 50, "batch_size": 4}
+    with pytest.raises(ValueError, match="gradient_covariance"):
+        theory.reverse_learning_rate(H, np.diag([1.0, 1e-15]), **setting)
+    assert theory.reverse_learning_rate(H, np.diag([1.0, 1e-9]), **setting) > 0
+
+
+def test_importance_weights_are_ratios_of_densities():
+    """ln of N(0, I) over the mixture of Gaussians stretched along the direction, B inputs at once."""
+    rng, scales, batch = np.random.default_rng(2), np.array([1.0, 2.5, 7.0]), 3
+    along = np.array([[3.0, 1.0], [0.2, -0.5], [1.0, 1.0], [-2.0, 0.3]])
+    z, logs = proposed(rng, along, batch, scales)
+    for inputs, direction, log in zip(z, along, logs, strict=True):
+        axis = direction / np.linalg.norm(direction)
+        laws = [multivariate_normal(cov=np.eye(2) + (s - 1) * np.outer(axis, axis)) for s in scales]
+        mixture = logsumexp([law.logpdf(inputs).sum() for law in laws]) - math.log(len(scales))
+        plain = multivariate_normal(cov=np.eye(2)).logpdf(inputs).sum()
+        assert_allclose(log, plain - mixture, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture
+def newton_steps(monkeypatch):
+    steps, inner = [], targets._newton_step
+
+    def counted(*arguments):
+        steps.append(1)
+        return inner(*arguments)
+
+    monkeypatch.setattr(targets, "_newton_step", counted)
+    return steps
+
+
+def test_preconditioner_with_momentum_starts_exact_where_all_commute(newton_steps):
+    hessian, noise, target = (TURN @ np.diag(d) @ TURN.T for d in ([2.0, 0.5], [1.0, 0.4], [0.02, 0.07]))
+    theory.preconditioner_for(target, hessian, noise, batch_size=4, momentum=0.7)
+    assert not newton_steps
+
+
+def test_preconditioner_with_momentum_converges_like_newton(newton_steps):
+    """Digits double: a few steps, where steps of half the length would need forty."""
+    found = theory.preconditioner_for(np.array([[0.06, 0.02], [0.02, 0.04]]), H, C, batch_size=4, momentum=0.7)
+    law = theory.stationary_covariance(H, C, learning_rate=1.0, batch_size=4, momentum=0.7, preconditioner=found)
+    assert_allclose(law, [[0.06, 0.02], [0.02, 0.04]], rtol=1e-9)
+    assert 0 < len(newton_steps) <= 8
