@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from calls import C, H, P
@@ -45,6 +47,22 @@ def test_equal_steps_stay_in_the_stationary_law():
     law = theory.scheduled_langevin_covariance(H, C, step_sizes=np.full(50, 0.001), start=stationary, **constant)
     for found in (law.draws, law.step_weighted, law.final):
         assert_allclose(found, stationary, rtol=1e-10, atol=1e-15)
+
+
+def test_many_modes_step_by_step_equal_few_modes_taken_together():
+    """Five copies of the problem side by side: 15 modes go one step at a time, 3 modes many steps at once; and little is held."""
+    steps = 0.0015 * (1 + np.arange(9000) / 20) ** -0.6
+    settings = {"step_sizes": steps, "num_examples": N, "batch_size": B, "burn_in": 100, "every": 40}
+    alone = theory.scheduled_langevin_covariance(H, C, preconditioner=P, **settings)
+    many = [np.kron(np.eye(5), matrix) for matrix in (H, C, P)]
+    tracemalloc.start()
+    beside = theory.scheduled_langevin_covariance(*many[:2], preconditioner=many[2], **settings)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for name in ("draws", "step_weighted", "final"):
+        wanted = np.kron(np.eye(5), getattr(alone, name))
+        assert_allclose(getattr(beside, name), wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+    assert held < 5e6
 
 
 def test_scheduled_langevin_law():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.modes import checked_preconditioner, modes_of, rate_edge
 from gradnoise.theory.noise import batch_noise
+
+_CHUNK = 4096  # steps whose factors are held at once
+_FEW = 12  # modes up to which taking many steps together is quicker, and holds little: pairs of modes times the chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,26 +94,47 @@ def scheduled_langevin_covariance(
         spread = np.diag(1 / (examples * found.rates))
     else:
         spread = inside @ _checks.symmetric("start", start, len(noise), definite="semi") @ inside.T
-    kept = np.zeros(len(epsilon), dtype=bool)
-    kept[late + gap - 1 :: gap] = True
-    modal = _run(epsilon, kept, found.rates, found.gradient_noise(noise), 2 / examples, spread)
+    modal = _run(epsilon, late, gap, found.rates, found.gradient_noise(noise), 2 / examples, spread)
     return ScheduledLangevin(*(found.covariance(part) for part in modal))
 
 
 def _run(
-    epsilon: Array, kept: Array, rates: Array, noise: Array, injected: float, spread: Array
+    epsilon: Array, late: int, gap: int, rates: Array, noise: Array, injected: float, spread: Array
 ) -> tuple[Array, Array, Array]:
-    """Recursion in the modes of (N/2)PH: every pair of modes by itself."""
+    """Recursion in the modes of (N/2)PH: every pair of modes by itself; sums over the kept states, and the last state."""
     pairs, products = rates[:, None] + rates[None, :], np.multiply.outer(rates, rates)
     fresh = injected * np.eye(len(rates))
     total, weighted, weight = np.zeros_like(spread), np.zeros_like(spread), 0.0
+    together = rates.size <= _FEW and gap > 4
+    marks = [0, *range(late, len(epsilon) + 1, gap), len(epsilon)]
     with np.errstate(over="ignore", invalid="ignore"):
-        for step, keep in zip(epsilon.tolist(), kept.tolist(), strict=True):
-            spread = spread - step * (pairs * spread - fresh) + step**2 * (products * spread + noise)
-            if keep:
+        for begin, end in itertools.pairwise(marks):
+            if together:
+                for at in range(begin, end, _CHUNK):
+                    factor, added = _affine(epsilon[at : min(at + _CHUNK, end)], rates, noise, fresh)
+                    spread = factor * spread + added
+            else:
+                for step in epsilon[begin:end].tolist():
+                    spread = spread - step * (pairs * spread - fresh) + step**2 * (products * spread + noise)
+            if end > late and (end - late) % gap == 0 and end > begin:
+                step = float(epsilon[end - 1])
                 total, weighted, weight = total + spread, weighted + step * spread, weight + step
     if not np.isfinite(spread).all():
         edge = rate_edge() / float(rates[-1])
         msg = f"step_sizes must fall below the stability edge {edge:.6g} before the covariance overflows, got {epsilon[0]:.6g} first."
         raise ValueError(msg)
-    return total / kept.sum(), weighted / weight, spread
+    return total / ((len(epsilon) - late) // gap), weighted / weight, spread
+
+
+def _affine(steps: Array, rates: Array, noise: Array, fresh: Array) -> tuple[Array, Array]:
+    """Factor and addition of all these steps together, from those of one step, (1 − ε r_i)(1 − ε r_j) and ε² S_ij + ε W_ij."""
+    kept = 1 - steps[:, None] * rates
+    factor = kept[:, :, None] * kept[:, None, :]
+    added = steps[:, None, None] ** 2 * noise + steps[:, None, None] * fresh
+    while len(factor) > 1:
+        if len(factor) % 2:  # the identity goes last
+            factor = np.concatenate([factor, np.ones_like(factor[:1])])
+            added = np.concatenate([added, np.zeros_like(added[:1])])
+        added = factor[1::2] * added[::2] + added[1::2]
+        factor = factor[1::2] * factor[::2]
+    return factor[0], added[0]
