@@ -183,3 +183,69 @@ def test_preconditioner_with_momentum_converges_like_newton(newton_steps):
     law = theory.stationary_covariance(H, C, learning_rate=1.0, batch_size=4, momentum=0.7, preconditioner=found)
     assert_allclose(law, [[0.06, 0.02], [0.02, 0.04]], rtol=1e-9)
     assert 0 < len(newton_steps) <= 8
+
+
+def test_weights_of_the_examples_over_all_signs():
+    """ξ = ±1 has mean 0 and covariance 1: over all 2ᴺ of them the gradient has mean ∇L and covariance C/B, to rounding."""
+    gradients = np.random.default_rng(3).standard_normal((6, 2))
+    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=6))).reshape(4, 16, 6)
+    found = theory.gaussian_weights(signs, batch_size=3) @ gradients / 6
+    mean = gradients.mean(0)
+    assert_allclose(found.mean((0, 1)), mean, rtol=1e-12)
+    centred = found.reshape(-1, 2) - mean
+    assert_allclose(centred.T @ centred / 64, np.cov(gradients.T, ddof=0) / 3, rtol=1e-12)
+    assert_allclose(theory.gaussian_weights(signs[0], batch_size=3).mean(-1), 1, rtol=1e-12)  # Σ w = N for every draw
+
+
+def test_learning_coefficient_up_to_the_stability_edge():
+    """(ε/2) λ_max(nβH + γ) < 2, three parameters."""
+    curvatures = np.array([0.3, 0.9, 2.0])
+    setting = {"inverse_temperature": 10.0, "localization": 3.0, "batch_size": 4}
+    edge = 4 / (10 * 2.0 + 3.0)
+    noise = np.diag([0.1, 0.2, 0.3])
+    inside = theory.learning_coefficient(np.diag(curvatures), noise, step_size=0.999 * edge, **setting)
+    assert inside.value > 10 * inside.ideal
+    with pytest.raises(ValueError, match="step_size"):
+        theory.learning_coefficient(np.diag(curvatures), noise, step_size=1.001 * edge, **setting)
+
+
+def test_stein_of_a_negative_diagonal():
+    """Every step overshoots: Z_ij = Ω_ij/(1 − f_i f_j)."""
+    f, noise = np.array([-0.5, -0.3, -0.9]), np.ones((3, 3)) + np.eye(3)
+    assert_allclose(theory.stein(np.diag(f), noise), noise / (1 - np.outer(f, f)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 11])
+def test_sums_of_powers_of_a_stack_of_matrices(count):
+    stack = np.random.default_rng(4).standard_normal((2, 5, 3, 3)) / 2
+    power, once, twice = theory.power_sums(stack, count)
+    powers = [np.broadcast_to(np.eye(3), stack.shape)]
+    for _ in range(count):
+        powers.append(stack @ powers[-1])
+    assert_allclose(power, powers[count], rtol=1e-10, atol=1e-12)
+    assert_allclose(once, sum(powers[:count], np.zeros_like(stack)), rtol=1e-10, atol=1e-11)
+    weighted = sum(((count - j) * powers[j] for j in range(count)), np.zeros_like(stack))
+    assert_allclose(twice, weighted, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("window", [3, 40])
+def test_averaging_in_continuous_time_is_the_integral_of_the_autocorrelation(window):
+    """(1/T²) ∬ e^{−r|s − t|} ds dt over its limit 2/(rT)."""
+    rates = 0.05 * np.array([0.5, 2.0])
+    lags, weights = np.polynomial.legendre.leggauss(40)
+    lags = window * (lags + 1) / 2
+    integral = np.sum(weights * window / 2 * 2 * (window - lags) * np.exp(-np.outer(rates, lags)), 1) / window**2
+    found = theory.averaging_factors(np.diag([0.5, 2.0]), learning_rate=0.05, window=window, time="continuous")
+    assert_allclose(found, integral / (2 / (rates * window)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("time", ["discrete", "continuous"])
+def test_examples_that_no_batch_reads_widen_the_average(time):
+    """25 and 20 examples in batches of 10 make one window, but posteriors of 1/25 and 1/20."""
+    errors = [theory.averaging_errors(H, learning_rate=0.1, num_examples=n, batch_size=10, time=time) for n in (25, 20)]
+    assert_allclose((1 + errors[0]) / (1 + errors[1]), 25 / 20, rtol=1e-12)
+
+
+def test_the_budget_that_is_left_out_is_five_percent():
+    found = theory.bayesian_tuning(H, C, num_examples=50, batch_size=4, method="langevin")
+    assert_allclose(np.abs(found.errors).max(), 0.05, rtol=1e-8)
