@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.integrate import quad, solve_ivp
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
@@ -249,3 +251,49 @@ def test_examples_that_no_batch_reads_widen_the_average(time):
 def test_the_budget_that_is_left_out_is_five_percent():
     found = theory.bayesian_tuning(H, C, num_examples=50, batch_size=4, method="langevin")
     assert_allclose(np.abs(found.errors).max(), 0.05, rtol=1e-8)
+
+
+def test_transverse_gain_begun_anywhere_near_the_minimum():
+    """The equation for α in ln s from 1e-9 of the way with α = 1, which is soon forgotten; little loss at the minimum."""
+    k, least = 0.3, 1e-4
+
+    def loss(x):
+        return (1 - x * x) ** 2 / 8 + least
+
+    def slope(x):
+        return -(1 - x * x) * x / 2
+
+    def change(log_s, alpha):
+        x = -1 + math.exp(log_s)
+        pull = k * alpha * (1 - alpha) + slope(x) ** 2 / (2 * loss(x)) * (alpha - k)
+        return math.exp(log_s) * 2 / slope(x) * pull
+
+    ends = math.log(1e-9), math.log(1 - 1e-4)
+    path = solve_ivp(change, ends, [1.0], method="Radau", rtol=1e-10, atol=1e-12, dense_output=True).sol
+
+    def integrand(s):
+        return slope(s - 1) / (loss(s - 1) * float(path(min(max(math.log(s), ends[0]), ends[1]))[0]))
+
+    cuts = [0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0]
+    pieces = (quad(integrand, *piece, epsabs=1e-12, epsrel=1e-11, limit=400)[0] for piece in itertools.pairwise(cuts))
+    found = theory.transverse_gain(
+        loss, slope, minimum=-1.0, saddle=0.0, escape_curvature=1.0, transverse_curvatures=[k]
+    )
+    assert_allclose(found, k / 2 * sum(pieces), rtol=1e-8)
+
+
+@pytest.mark.parametrize("b1", [0.0, 0.5])
+@pytest.mark.parametrize("tilt", [-0.2, 0.4])
+def test_largest_learning_rate_of_adam_is_named(b1, tilt):
+    """Up to it the law is self-consistent; beyond it nothing is returned that is not."""
+    noise = C + tilt * np.array([[0.0, 1.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="learning_rate must be at most about") as refused:
+        theory.adam_law(H, noise, learning_rate=1e5, batch_size=4, b1=b1)
+    limit, room = map(float, re.findall(r"(?:about|within) ([0-9.e+-]+)", str(refused.value)))
+    assert 0 < room < 1e-3
+    # half of it: where the search gives up depends on its path
+    for rate in np.geomspace(0.01, 0.5, 5) * limit:
+        law = theory.adam_law(H, noise, learning_rate=rate, batch_size=4, b1=b1)
+        assert_allclose(law.second_moment, np.diag(H @ law.covariance @ H + noise / 4), rtol=1e-6)
+    with pytest.raises(ValueError, match="learning_rate"):
+        theory.adam_law(H, noise, learning_rate=1.4 * limit, batch_size=4, b1=b1)
