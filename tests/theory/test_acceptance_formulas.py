@@ -192,6 +192,43 @@ def test_bayesian_tuning_by_search():
     planted_defects(no_worse, right, {"τ alone": by_tau, "no momentum": plain})
 
 
+def test_bayesian_tuning_keeps_its_promise_or_refuses():
+    """Condition numbers from 1 to 1e12: the corrected variances are right to 1e-5, or the call says what is too badly conditioned."""
+    refused = {"corrected": [], "langevin": []}
+    for spread in (1.0, 1e2, 1e4, 1e6):
+        hessian = np.diag([spread, 1.0, 1 / spread])
+        for method, out in refused.items():
+            setting = {"num_examples": 1000, "batch_size": 4, "method": method}
+            try:
+                found = theory.bayesian_tuning(hessian, 3 * hessian, **setting)
+            except ValueError as error:
+                assert "hessian must be better conditioned" in str(error)  # noqa: PT017
+                out.append(spread)
+                found = theory.bayesian_tuning(
+                    hessian, 3 * hessian, preconditioner=np.diag(1 / np.diag(hessian)), **setting
+                )
+            allowed = 1e-5 if method == "corrected" else 0.05 * (1 + 1e-6)
+            assert np.abs(found.errors).max() <= allowed
+    assert refused == {"corrected": [1e4, 1e6], "langevin": [1e4, 1e6]}
+
+
+def test_bayesian_tuning_momentum_and_its_cap():
+    """Six times the draws at small noise, a hundredth more at large noise, where the search ends at the cap."""
+    hessian, covariance = np.diag([3.0, 1.0, 0.1]), np.array([[2.0, 0.5, 0.1], [0.5, 1.5, 0.0], [0.1, 0.0, 0.1]])
+    for size, gain in ((1000, (2.0, 10.0)), (2, (1.0, 1.02))):
+        found = theory.bayesian_tuning(hessian, covariance, num_examples=1000 if size == 2 else 100, batch_size=size)
+        examples = 1000 if size == 2 else 100
+        most = 2 / np.linalg.eigvalsh(hessian + examples / size * covariance)[-1]
+        times = []
+        for share in np.linspace(0.3, 1 - 1e-9, 30):
+            noise = (2 / (share * most) * np.eye(3) - hessian) / examples
+            chain = theory.chain_from_noise(hessian, noise, learning_rate=share * most)
+            times.append(max(chain.worst_iact(), chain.worst_iact(quadratic=True)))
+        ratio = min(times) / max(found.iact, found.quadratic_iact)
+        assert gain[0] < ratio < gain[1]
+        assert (found.momentum == pytest.approx(0.995)) == (size == 2)
+
+
 @pytest.mark.law
 def test_bayesian_tuning_law(Sgd):
     """SGLD at its budget of 20 %: the covariance is the predicted one, too wide by a fifth in the worst direction."""
