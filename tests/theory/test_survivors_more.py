@@ -297,3 +297,19 @@ def test_largest_learning_rate_of_adam_is_named(b1, tilt):
         assert_allclose(law.second_moment, np.diag(H @ law.covariance @ H + noise / 4), rtol=1e-6)
     with pytest.raises(ValueError, match="learning_rate"):
         theory.adam_law(H, noise, learning_rate=1.4 * limit, batch_size=4, b1=b1)
+
+
+@pytest.mark.parametrize("batch_size", [4, 400])
+def test_langevin_within_a_budget_has_the_shortest_memory(batch_size):
+    """Over budgets from 1 % to 1000 %: the largest error keeps to it, and no step that does so has a smaller max(τ, τ₂)."""
+    posterior = np.linalg.inv(50 * H)
+    laws = []
+    for rate in np.geomspace(1e-4, 0.99, 60) * 2 / np.linalg.eigvalsh(H)[-1]:
+        chain = theory.linear_chain(H, C, learning_rate=rate, batch_size=batch_size, injected=2 * rate / 50 * np.eye(2))
+        error = np.abs(theory.variance_errors(chain.covariance, posterior)).max()
+        laws.append((error, max(chain.worst_iact(), chain.worst_iact(quadratic=True))))
+    for budget in np.geomspace(0.01, 10, 13):
+        found = theory.bayesian_tuning(H, C, num_examples=50, batch_size=batch_size, method="langevin", budget=budget)
+        assert np.abs(found.errors).max() <= budget * (1 + 1e-8)
+        best = min((time for error, time in laws if error <= budget), default=np.inf)
+        assert max(found.iact, found.quadratic_iact) <= best * (1 + 1e-4)
