@@ -95,8 +95,8 @@ def test_targets_temperature_and_momentum(known: Any) -> None:
         "law": law,
         "progress": False,
     }
-    inverse = np.linalg.inv(law.hessian)
-    sandwich = inverse @ law.gradient_covariance @ inverse / problem.num_examples
+    inverse = np.linalg.inv(law.mode_hessian)
+    sandwich = inverse @ law.mode_gradient_covariance @ inverse / problem.num_examples
     for settings, goal in (
         ({"target": "sandwich"}, sandwich),
         ({"temperature": 0.5}, 0.5 * law.covariance),

@@ -171,7 +171,7 @@ def variational_em(
     window = steps // WINDOWS
     run = simulate(
         joint.problem, process, num_steps=steps, num_chains=chains, key=key,
-        init=np.tile(np.concatenate([np.zeros(len(joint.names)), begin]), (chains, 1)),
+        init=np.concatenate([np.zeros(len(joint.names)), begin]),
         record=record.averages(window), checkpoint=checkpoint, progress=progress, on_divergence="raise",
     )  # fmt: skip
     logs = np.asarray(run.averages[..., : len(joint.names)], np.float64)

@@ -198,7 +198,7 @@ def local_learning_coefficient(
     run = simulate(
         _localised(problem, centre, spring / strength), Langevin(minibatch(size, sampling), epsilon * strength / 2, None, epsilon**0.5),
         num_steps=burn_in + draws * thin, num_chains=chains, key=key, burn_in=burn_in, record=record.draws(thin),
-        init=np.tile(centre, (chains, 1)), progress=progress,
+        init=centre, progress=progress,
     )  # fmt: skip
     losses = derivatives.losses(problem, np.asarray(run.draws, np.float64).reshape(-1, len(centre))).reshape(chains, -1)
     return LocalLearningCoefficient(

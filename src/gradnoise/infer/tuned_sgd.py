@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
@@ -60,7 +62,7 @@ def constant_sgd(
         Where H and C are taken: averaged over the Gaussian variational law ("posterior"), over Laplace ("laplace"), or at
         the "mode".
     target
-        "posterior", "sandwich" (H⁻¹CH⁻¹/N), or a covariance (D, D); other than "posterior" only with "full".
+        "posterior", "sandwich" (H⁻¹CH⁻¹/N of the mode; H and C for tuning are averaged over it, unless `at` says otherwise), or a covariance (D, D); other than "posterior" only with "full".
     temperature
         T of the tempered posterior T(NH)⁻¹; other than 1 only with "full".
     momentum, time
@@ -158,6 +160,8 @@ def plan_constant_sgd(
             problem, batch_size=size, preconditioner=preconditioner, mode=mode, sampling=sampling, key=key
         )
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    if isinstance(aim, str) and aim == "sandwich" and at == "posterior":
+        where, aim = _over_the_sandwich(problem, where)
 
     def tuned(where: Place) -> Plan:
         return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
@@ -240,6 +244,18 @@ def _target(where: Place, target: str | Array, temperature: float, num_examples:
     if target == "sandwich":
         return np.asarray(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
     return None if temperature == 1.0 else np.asarray(temperature * inverse / num_examples)
+
+
+def _over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
+    """Return the place with H and C averaged over N(mode, sandwich of the mode), where the sampler will be, and that sandwich."""
+    law = where.law
+    inverse = np.linalg.inv(law.mode_hessian)
+    sandwich = np.asarray(inverse @ law.mode_gradient_covariance @ inverse / problem.num_examples)
+    sandwich = _checks.symmetric("target's sandwich", (sandwich + sandwich.T) / 2, definite="positive")
+    normals = mirrored_normals(problem.num_examples, len(law.mode))
+    over = derivatives.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
+    centred = dataclasses.replace(law, mean=law.mode)
+    return Place(law.mode, over.hessian, over.gradient_covariance, centred, "sandwich"), sandwich
 
 
 def _preconditioner(

@@ -12,6 +12,7 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
 from gradnoise.processes import kinetic
@@ -193,7 +194,7 @@ def _settled(
     chain = theory.kinetic_chain(where.hessian, noise, **setting)
     if where.at != "posterior" or _off(chain.covariance, where.law.covariance) <= NEAR:
         return where, chain
-    normals, mean = _normals(problem.num_params), where.mean
+    normals, mean = mirrored_normals(problem.num_examples, problem.num_params), where.mean
     for _ in range(ITERATIONS):
         points = mean + normals @ np.linalg.cholesky(chain.covariance).T
         over = derivatives.averages(problem, points)
@@ -214,13 +215,6 @@ def _settled(
 
 def _off(covariance: Array, target: Array) -> float:
     return float(np.abs(theory.variance_errors(covariance, target)).max())
-
-
-def _normals(size: int) -> Array:
-    """Mirrored normals with covariance exactly I: averages of quadratics are exact."""
-    half = np.random.default_rng(0).standard_normal((max(32, size + 8), size))
-    half = np.linalg.solve(np.linalg.cholesky(half.T @ half / len(half)), half.T).T
-    return np.concatenate([half, -half])
 
 
 def _wishes(scheme: Any, step_size: Any, friction: Any, mass: Any, dim: int) -> str | Array | None:

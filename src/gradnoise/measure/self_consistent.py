@@ -123,7 +123,7 @@ def stationary_law(
 
 
 def _settle(problem: Any, mean: Array, start: Array, update: _Update) -> SelfConsistentLaw | None:
-    normals, covariance = _normals(problem.num_examples, len(mean)), start
+    normals, covariance = mirrored_normals(problem.num_examples, len(mean)), start
     for iteration in range(LIMIT):
         values, vectors = np.linalg.eigh(covariance)
         points = mean + normals @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
@@ -175,7 +175,7 @@ def _semidefinite(matrix: Array) -> Array:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def _normals(num_examples: int, size: int) -> Array:
+def mirrored_normals(num_examples: int, size: int) -> Array:
     """Mirrored normals with covariance exactly I, so that averages of quadratics are exact."""
     count = int(min(256, max(32, size + 8, WORK / (2 * num_examples * size**2))))
     half = np.random.default_rng(0).standard_normal((max(count, size + 1), size))
