@@ -76,13 +76,25 @@ def test_ramp_stops_at_the_critical_batch():
     assert_allclose(adam["learning_rate"], 1e-3 / 4 * 2**0.5)
 
 
+def test_ramp_takes_the_whole_batch_below():
+    """1.3 · 32 = 41.6: the batch is 41 with and without a critical batch, and the temperature η/B falls by the decay all the same."""
+    settings = {"learning_rate": 0.1, "batch_size": 32}
+    for limit in (None, 100.0):
+        new = scaling.ramp(settings, 1.3, critical_batch_size=limit)
+        assert new["batch_size"] == 41
+        assert_allclose(new["learning_rate"] / 41, 0.1 / 32 / 1.3, rtol=1e-12)
+    assert scaling.ramp({"learning_rate": 0.1, "batch_size": 10}, 1.1)["batch_size"] == 11
+    assert scaling.ramp(ADAM, 11, critical_batch_size=2560)["batch_size"] == 2560
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"decay": 0.5}, "decay must lie in"),
         ({"settings": {"learning_rate": 0.1}}, "settings must have 'batch_size'"),
         ({"critical_batch_size": 0.0}, "critical_batch_size must be > 0"),
-        ({"decay": 1.3}, "factor must make batch_size a whole number"),
+        ({"settings": ADAM, "decay": 11}, r"decay must be <= 10 for b1 = 0\.9, got 11.*critical_batch_size <= 2560"),
+        ({"decay": float("inf")}, "decay must"),
     ],
 )
 def test_bad_input(changes, message):

@@ -10,13 +10,13 @@ from gradnoise import _checks
 from gradnoise.scaling.linear_rule import linear
 from gradnoise.scaling.records import Scaled
 from gradnoise.scaling.root_rule import square_root
-from gradnoise.scaling.settings import is_adaptive
+from gradnoise.scaling.settings import is_adaptive, memories
 
 
 def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: float | None = None) -> Scaled:
     r"""Replace a decay η → η/a of the learning rate by larger batches: the same SDE in fewer steps.
 
-    Equation: κ = a, or B_crit/B (floor) where that is smaller; SGD η → ηκ/a, B → κB; Adam η → η√κ/a, B → κB and the rest of the
+    Equation: κ = ⌊min(aB, B_crit)⌋/B, at least 1; SGD η → ηκ/a, B → κB; Adam η → η√κ/a, B → κB and the rest of the
     square-root rule. With κ = a: η, aB (SGD); η/√a, aB (Adam).
 
     Parameters
@@ -24,7 +24,8 @@ def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: floa
     settings
         Before the decay; as for `linear` (sgd, momentum, nesterov) or `square_root` (adam, adamw, rmsprop).
     decay
-        a ≥ 1, what the schedule divides the learning rate by at this point.
+        a ≥ 1, what the schedule divides the learning rate by at this point. Where aB is not whole the batch is the whole number below, and
+        the learning rate does the rest.
     critical_batch_size
         B_crit: the batch does not grow beyond it, and the rest of the decay is done by the learning rate.
 
@@ -36,7 +37,7 @@ def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: floa
     Raises
     ------
     ValueError, TypeError
-        If settings are malformed, a < 1, or the new batch size is not whole.
+        If settings are malformed, a < 1, or κ(1 − β) > 1 for a β of Adam.
 
     Notes
     -----
@@ -58,11 +59,17 @@ def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: floa
     >>> round(new["learning_rate"] * 2**0.5, 9), new["batch_size"], round(new["b2"], 9)
     (0.001, 512, 0.998)
     """
-    factor = _checks.within("decay", decay, 1.0, math.inf)
+    divisor = _checks.within("decay", decay, 1.0, math.inf)
     rule = square_root if is_adaptive(settings) else linear
     old = rule(settings, 1).original  # checked
-    kappa = factor
-    if critical_batch_size is not None:
-        room = math.floor(_checks.positive("critical_batch_size", critical_batch_size)) / old["batch_size"]
-        kappa = min(factor, max(room, 1.0))
-    return rule(old | {"learning_rate": old["learning_rate"] / factor}, kappa)
+    size = old["batch_size"]
+    most = math.inf if critical_batch_size is None else _checks.positive("critical_batch_size", critical_batch_size)
+    kappa = max(math.floor(min(divisor * size, most) * (1 + 1e-12)) / size, 1.0)  # 1.1 · 10 is whole
+    for key, beta in memories(old).items():
+        if kappa * (1 - beta) > 1 + 1e-12:
+            msg = (
+                f"decay must be <= {1 / (1 - beta):.6g} for {key} = {beta:g}, got {divisor:g}: κ(1 − {key}) = {kappa * (1 - beta):.4g} > 1 "
+                f"leaves no memory. Use critical_batch_size <= {math.floor(size / (1 - beta) * (1 + 1e-12))}, or a smaller decay."
+            )
+            raise ValueError(msg)
+    return rule(old | {"learning_rate": old["learning_rate"] / divisor}, kappa)
