@@ -136,3 +136,10 @@ def test_a_saddle_is_refused() -> None:
     saddle = gn.Problem(lambda w, e: -0.5 * e * (w[0] ** 2 - w[1] ** 2), np.ones(5), np.zeros(2))
     with pytest.raises(ValueError, match="must be a minimum of the localised loss"):
         local_learning_coefficient(saddle, params=np.zeros(2), batch_size=2, localization=0.1)
+
+
+def test_as_many_chains_as_parameters() -> None:
+    found = local_learning_coefficient(
+        quadratic(), batch_size=20, localization=1.0, num_chains=2, num_steps=64, progress=False
+    )
+    assert np.isfinite(found.estimate.value)

@@ -276,3 +276,12 @@ def test_mnist_prior_precision_is_the_papers_and_predicts_well(shared_data: Any)
     assert BAND[0] <= found.value <= BAND[1]
     losses = scan(data, (found.value, 0.0023))  # 0.0023 is the best of the study's scan
     assert losses[found.value] < 1.02 * losses[0.0023]
+
+
+def test_as_many_chains_as_parameters_and_hyperparameters() -> None:
+    """Four chains of three weights and one prior precision: starts (4, 4) are no covariance."""
+    r = np.random.default_rng(0)
+    x = r.normal(size=(200, 3))
+    problem = gn.models.linear_regression(x, x @ [1.0, 2.0, 3.0] + r.normal(size=200), 1.0, 1.0, intercept=False)
+    made = variational_em(problem, batch_size=20, num_steps=2000, num_draws=20, num_chains=4, progress=False)
+    assert made.draws.shape == (4, 20, 3)
