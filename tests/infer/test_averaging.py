@@ -167,7 +167,7 @@ PAPER = [(0.005, 1, 4000), (0.03, 10, 4000)]
 def test_synthetic_regression_of_the_paper(rate: float, batch_size: int, windows: int, paper: dict[str, Any]) -> None:
     """§7.2: within 15 % of the posterior in every eigendirection, and the predicted bias by law test."""
     made = plan("iterate_averaging", batch_size=batch_size, learning_rate=rate, **paper)
-    run = made.run(num_draws=windows // 64, num_chains=64, key=7, progress=False)
+    run = made.run(num_draws=-(-windows // 64), num_chains=64, key=7, progress=False)
     posterior = paper["law"].covariance
     values, vectors = np.linalg.eigh(posterior)
     flat = np.asarray(run.draws, float).reshape(-1, 10) - made.predicted_mean
