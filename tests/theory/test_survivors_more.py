@@ -299,17 +299,37 @@ def test_largest_learning_rate_of_adam_is_named(b1, tilt):
         theory.adam_law(H, noise, learning_rate=1.4 * limit, batch_size=4, b1=b1)
 
 
-@pytest.mark.parametrize("batch_size", [4, 400])
-def test_langevin_within_a_budget_has_the_shortest_memory(batch_size):
+@pytest.mark.parametrize(("batch_size", "stiffness"), [(4, 1.0), (400, 6.0)])
+def test_langevin_within_a_budget_has_the_shortest_memory(batch_size, stiffness):
     """Over budgets from 1 % to 1000 %: the largest error keeps to it, and no step that does so has a smaller max(τ, τ₂)."""
-    posterior = np.linalg.inv(50 * H)
+    hessian = stiffness * H
+    posterior = np.linalg.inv(50 * hessian)
     laws = []
-    for rate in np.geomspace(1e-4, 0.99, 60) * 2 / np.linalg.eigvalsh(H)[-1]:
-        chain = theory.linear_chain(H, C, learning_rate=rate, batch_size=batch_size, injected=2 * rate / 50 * np.eye(2))
+    for rate in np.geomspace(1e-4, 0.99, 60) * 2 / np.linalg.eigvalsh(hessian)[-1]:
+        chain = theory.linear_chain(
+            hessian, C, learning_rate=rate, batch_size=batch_size, injected=2 * rate / 50 * np.eye(2)
+        )
         error = np.abs(theory.variance_errors(chain.covariance, posterior)).max()
         laws.append((error, max(chain.worst_iact(), chain.worst_iact(quadratic=True))))
     for budget in np.geomspace(0.01, 10, 13):
-        found = theory.bayesian_tuning(H, C, num_examples=50, batch_size=batch_size, method="langevin", budget=budget)
+        found = theory.bayesian_tuning(
+            hessian, C, num_examples=50, batch_size=batch_size, method="langevin", budget=budget
+        )
         assert np.abs(found.errors).max() <= budget * (1 + 1e-8)
         best = min((time for error, time in laws if error <= budget), default=np.inf)
         assert max(found.iact, found.quadratic_iact) <= best * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+@pytest.mark.parametrize("rate", [0.1, 30.0])
+def test_adam_does_not_know_the_unit_of_loss(scale, rate):
+    """H → cH, C → c²C, ε → cε leave θ alone, at small rates and far above the one at which the noise is the rule's own."""
+    setting = {"learning_rate": rate, "batch_size": 4, "b1": 0.6}
+    law = theory.adam_law(H, C, eps=1e-3, **setting)
+    other = theory.adam_law(scale * H, scale**2 * C, eps=scale * 1e-3, **setting)
+    assert_allclose(other.covariance, law.covariance, rtol=1e-6)
+    assert_allclose(other.second_moment, scale**2 * law.second_moment, rtol=1e-6)
+    steady = theory.stationary_covariance(
+        H, C, learning_rate=0.4, batch_size=4, momentum=0.6, preconditioner=np.diag(law.preconditioner) / 0.4
+    )
+    assert_allclose(law.covariance, steady, rtol=1e-9)
