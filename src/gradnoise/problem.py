@@ -99,7 +99,9 @@ class Problem:
 
     def loss(self, params: Pytree) -> Any:
         """Mean loss L over all N examples, prior included; a scalar."""
-        return self.batch_loss(jax.tree.map(jnp.asarray, params), self.data)
+        # a caller's jit keeps what it closes over in single precision, by identity; these views are its own (jax 0.10)
+        views = jax.tree.map(lambda leaf: leaf[:] if isinstance(leaf, np.ndarray) else leaf, self.data)
+        return self.batch_loss(jax.tree.map(jnp.asarray, params), views)
 
     def batch_loss(self, params: Pytree, batch: Pytree, weights: Any = None) -> Any:
         """Unbiased estimate of L from a batch: -(1/B) Σ_b log_likelihood - (1/N) log_prior.

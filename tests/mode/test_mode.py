@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -159,3 +160,13 @@ def test_network():
     assert found.smallest_eigenvalue > 0
     assert found.loss < derivatives.loss(problem, problem.flatten(problem.init))
     assert np.shape(found.params["layer0"]["weight"]) == (3, 4)
+
+
+def test_a_jitted_loss_that_is_kept_does_not_disturb_double_precision() -> None:
+    """JAX keeps what a jit closes over by the identity of the array: held data in single precision met as double."""
+    x = np.random.default_rng(0).normal(size=(500, 20))
+    problem = models.logistic_regression(x, (x[:, 0] > 0).astype(int), intercept=False)
+    held = jax.jit(jax.value_and_grad(problem.loss))
+    single = float(held(jnp.zeros(20))[0])
+    assert derivatives.loss(problem, np.zeros(20)) == pytest.approx(single, rel=1e-6)
+    assert find_mode(problem).loss < single
