@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from gradnoise.theory import kinetic_tuning
 from gradnoise.theory.kinetic_flows import coefficients, mode_maps, program_of, refreshed
+from gradnoise.theory.kinetic_search import _Limits, _worst_times
 
 ADDING = ["BAOAB", "OBABO", "UBU", "ABO", "BUB", "sghmc", "sghmc_naive"]
 
@@ -34,3 +36,24 @@ def test_exact_drift_with_friction_in_more_digits(rubbed):
     if np.finfo(np.longdouble).eps > 1e-18:
         pytest.skip("no longer float on this machine")
     assert_allclose(coefficients("U", time, rubbed / time)[4], float(exact), rtol=3e-12)
+
+
+@pytest.mark.parametrize("scheme", ["BAOAB", "UBU", "sghmc"])
+def test_a_setting_has_a_memory_where_its_step_is_stable(scheme):
+    """Exact gradients, any noise share: times are finite where both eigenvalues lie inside the circle, and nowhere else."""
+    rng, program = np.random.default_rng(6), program_of(scheme)
+    step, friction = np.exp(rng.uniform(-3, 2, 400)), np.exp(rng.uniform(-3, 3, 400))
+    rate = np.array([1.3])
+    found = _worst_times(rate, np.zeros(1), program, step, friction, _Limits(True, 1.0, 1.0))
+    transition, _, _ = mode_maps(rate, program, step[:, None], friction[:, None])
+    radius = np.abs(np.linalg.eigvals(transition[:, 0])).max(-1)
+    assert (np.isfinite(found) == (radius < 1)).all()
+    assert 50 < np.isfinite(found).sum() < 390
+
+
+@pytest.mark.parametrize("batch_size", [40, 400])
+def test_uncorrected_tuning_keeps_the_budget_where_modes_are_correlated(batch_size):
+    """With another mass than the curvature the search sees single modes; the bound is kept with all correlations."""
+    H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.65], [-0.65, 0.5]])
+    tuned = kinetic_tuning(H, C, num_examples=50, batch_size=batch_size, mass=None, corrected=False)
+    assert 0.01 < tuned.variance_error <= 0.05 * (1 + 1e-5)

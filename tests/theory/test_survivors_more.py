@@ -333,3 +333,14 @@ def test_adam_does_not_know_the_unit_of_loss(scale, rate):
         H, C, learning_rate=0.4, batch_size=4, momentum=0.6, preconditioner=np.diag(law.preconditioner) / 0.4
     )
     assert_allclose(law.covariance, steady, rtol=1e-9)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_closed_diagonal_is_the_full_preconditioner_of_diagonal_noise(momentum):
+    """In continuous time; also where units differ so much that only the noise relative to the curvature is not silent."""
+    units = np.array([1e5, 1.0])
+    setting = {"num_examples": 50, "batch_size": 4, "momentum": momentum, "time": "continuous"}
+    hessian, noise = H * np.outer(units, units), np.diag([1.0, 0.4]) * np.outer(units, units)
+    closed = theory.optimal_preconditioner(hessian, noise, kind="diagonal_closed", **setting)
+    full = theory.optimal_preconditioner(hessian, noise, kind="full", **setting)
+    assert_allclose(closed * np.outer(units, units), full * np.outer(units, units), rtol=1e-10, atol=1e-12)
