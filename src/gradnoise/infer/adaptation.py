@@ -19,7 +19,7 @@ STATES = 2048  # iterates that each re-estimate averages over; fewer for large d
 WORK = 1e10  # rows times states times D² of one re-estimate: a second or two
 CHAINS = 64
 MARKS = 8
-SETTLED = 0.005  # nats a parameter between two predictions in a row
+SETTLED = 0.0005  # nats a parameter between two predictions in a row
 
 
 def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> Plan:
@@ -27,7 +27,7 @@ def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> P
 
     The rule: 64 chains run from the predicted law. At the marks t_k = t_1·2^(k-1), with t_1 twice the burn-in, H̄ and C̄ are
     averaged over 2048 iterates of the last half before the mark (fewer where N·D² is large, at least 32), and the step is
-    tuned anew from the mean of the old and the new values. It ends when two predictions in a row differ by at most 0.005 nats
+    tuned anew from the mean of the old and the new values. It ends when two predictions in a row differ by at most 0.0005 nats
     a parameter (KL of the covariances), or at the eighth mark: then the plan carries a warning.
 
     Parameters
