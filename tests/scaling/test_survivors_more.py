@@ -73,3 +73,15 @@ def test_sampling_without_replacement_may_cost_one_part_in_twenty():
         new = scaling.linear(SGD | {"batch_size": size // 2}, size / (size // 2), num_examples=1000)
         assert new["batch_size"] == size
         assert new.valid is holds
+
+
+@pytest.mark.parametrize(("decay", "size", "whole"), [(1.1, 10, 11), (1.15, 100, 115), (1.005, 1000, 1005)])
+def test_a_ramp_to_a_whole_batch_is_not_rounded_down(decay, size, whole):
+    """1.15 · 100 is 114.99999999999999 in floats."""
+    assert scaling.ramp(SGD | {"batch_size": size}, decay)["batch_size"] == whole
+
+
+def test_a_ramp_needs_room_for_its_own_factor_only():
+    """κ(1 − β₁) = 0.72 at κ = 1.2, and would be beyond 1 at κ = 2."""
+    new = scaling.ramp(ADAM | {"b1": 0.4, "batch_size": 100}, 1.2)
+    assert_allclose([new["batch_size"], new["b1"]], [120, 1 - 1.2 * 0.6], rtol=1e-12)
