@@ -216,6 +216,7 @@ BAD = [
     ({"noise": "some"}, "noise must be one of"),
     ({"memory": 1}, "memory must be >= 2"),
     ({"sampling": "shuffled"}, "sampling"),
+    ({"sampling": "without_replacement", "batch_size": 2000}, "batch_size must be < num_examples = 2000"),
     ({"key": "zero"}, "key"),
     ({"init": np.zeros(3)}, "init must have shape"),
 ]
@@ -285,3 +286,18 @@ def test_as_many_chains_as_parameters_and_hyperparameters() -> None:
     problem = gn.models.linear_regression(x, x @ [1.0, 2.0, 3.0] + r.normal(size=200), 1.0, 1.0, intercept=False)
     made = variational_em(problem, batch_size=20, num_steps=2000, num_draws=20, num_chains=4, progress=False)
     assert made.draws.shape == (4, 20, 3)
+
+
+def test_without_signal_nothing_is_called_settled() -> None:
+    """Pure noise: the evidence grows with the precision for ever; all data in a batch let it crawl."""
+    r = np.random.default_rng(0)
+    x, y = r.normal(size=(300, 10)), r.normal(size=300)
+    problem = gn.models.linear_regression(x, y, 1.0, 1.0, intercept=False)
+    made = variational_em(problem, batch_size=300, num_steps=6000, num_draws=20, progress=False)
+    found = made.settings["variational_em"]
+    assert np.abs(found.drift.value).max() < 0.1  # it looks still
+    assert found.fixed_point is None
+    assert not found.settled
+    assert "no fixed point was found after 6,000 steps" in str(found)
+    assert "settled" not in " ".join(made.verdict.reasons)
+    assert made.verdict.level == "not trustworthy"

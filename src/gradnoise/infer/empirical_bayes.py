@@ -45,7 +45,7 @@ class VariationalEM:
         Ends of the windows (W,), and each chain's mean over each window (chain, W, h).
     fixed_point
         Where the algorithm settles as its rates go to 0, q being the Ornstein-Uhlenbeck law (h,); None where it is not
-        known (more than 1000 parameters, or no mode there).
+        sought (more than 1000 parameters) or was not found (see `lost`).
     drift
         Change of the log (h,) from the third to the last quarter of the steps, `Estimate` over chains.
     problem
@@ -64,10 +64,18 @@ class VariationalEM:
     run: Any = field(repr=False)
 
     @property
+    def lost(self) -> bool:
+        """Whether a fixed point was sought and not found: without a signal the evidence grows with the precision for ever."""
+        return self.fixed_point is None and self.problem.num_params <= derivatives.DENSE
+
+    @property
     def settled(self) -> bool:
-        """Whether the last quarter is where the third was: within three standard errors (at most 10 %), or 2 %."""
+        """Whether the last quarter is where the third was: within three standard errors (at most 10 %), or 2 %.
+
+        Never where no fixed point was found: a rate that falls makes what runs away look still.
+        """
         off = np.abs(self.drift.value)
-        return bool((off <= np.clip(3 * self.drift.standard_error, DRIFT, FAR)).all())
+        return not self.lost and bool((off <= np.clip(3 * self.drift.standard_error, DRIFT, FAR)).all())
 
     def __str__(self) -> str:
         told = [
@@ -75,7 +83,8 @@ class VariationalEM:
             for name, value, error in zip(self.names, self.final.value, self.final.standard_error, strict=True)
         ]
         aim = "" if self.fixed_point is None else f" (fixed point {', '.join(f'{v:.4g}' for v in self.fixed_point)})"
-        return f"{', '.join(told)}{aim}; {'settled' if self.settled else 'still moving'} after {self.steps[-1]:,} steps"
+        state = "settled" if self.settled else "no fixed point was found" if self.lost else "still moving"
+        return f"{', '.join(told)}{aim}; {state} after {self.steps[-1]:,} steps"
 
 
 def variational_em(
@@ -158,7 +167,7 @@ def variational_em(
     size = _checks.integer("batch_size", batch_size, low=2)
     rate = _rate(preconditioner, learning_rate)
     joint = joint_problem(problem, hyperparams)
-    _checks.batch_size(size, problem.num_examples, sampling)
+    _check_noise(_checks.batch_size(size, problem.num_examples, sampling), problem.num_examples, sampling)
     if np.ndim(rate) == 2:
         _checks.symmetric("preconditioner", rate, problem.num_params, definite="positive")
     begin = derivatives.as_vector("init", problem, problem.init if init is None else init)
@@ -189,6 +198,12 @@ def variational_em(
     return dataclasses.replace(
         made, method="variational EM", settings={**made.settings, **settings}, verdict=_verdict(made.verdict, found)
     )
+
+
+def _check_noise(size: int, num_examples: int, sampling: str) -> None:
+    if sampling != "with_replacement" and size == num_examples:
+        msg = f"batch_size must be < num_examples = {size} when sampling={sampling!r}: the gradient of all data has no noise, and constant SGD has no other."
+        raise ValueError(msg)
 
 
 def _rate(preconditioner: Any, learning_rate: Any) -> Any:
@@ -289,4 +304,8 @@ def _verdict(verdict: Verdict, found: VariationalEM) -> Verdict:
     """Add what the hyperparameters did."""
     level = verdict.level if found.settled else "not trustworthy"
     numbers = {**verdict.numbers, **dict(zip(found.names, map(float, found.final.value), strict=True))}
-    return Verdict(level, (f"Hyperparameters: {found}.", *verdict.reasons), numbers)
+    why = (
+        "No fixed point was found: with the spread of constant SGD's law the equation of the hyperparameters has no root in reach, so they "
+        "run on for ever (a precision to infinity where the data carry no signal), and the value is only where the rates left them.",
+    ) * found.lost
+    return Verdict(level, (f"Hyperparameters: {found}.", *why, *verdict.reasons), numbers)
