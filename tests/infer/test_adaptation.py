@@ -65,3 +65,14 @@ def test_adapt_is_a_flag(value: Any, known: Any) -> None:
     problem, mode, law = known("wine")
     with pytest.raises((TypeError, ValueError), match="adapt must be"):
         plan("constant_sgd", problem, batch_size=64, mode=mode, law=law, adapt=value)
+
+
+def test_as_many_parameters_as_chains() -> None:
+    """Restarted from 64 states of 64 parameters, which are no covariance; noise that drifts, so that there is a second mark."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 64))
+    problem = gn.models.linear_regression(
+        x, x @ rng.standard_normal(64) / 8 + 0.3 * rng.standard_normal(300), observation_scale=1.0, intercept=False
+    )
+    made = plan("constant_sgd", problem, batch_size=20, preconditioner=0.05 * np.eye(64), at="mode", adapt=True)
+    assert len(made.settings["noise_marks"]) > 1

@@ -25,7 +25,7 @@ SETTLED = 0.0005  # nats a parameter between two predictions in a row
 def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> Plan:
     """Re-estimate H and C over the sampler's own iterates until its prediction no longer changes.
 
-    The rule: 64 chains run from the predicted law. At the marks t_k = t_1·2^(k-1), with t_1 twice the burn-in, H̄ and C̄ are
+    The rule: 64 chains (65 of 64 parameters) run from the predicted law. At the marks t_k = t_1·2^(k-1), with t_1 twice the burn-in, H̄ and C̄ are
     averaged over 2048 iterates of the last half before the mark (fewer where N·D² is large, at least 32), and the step is
     tuned anew from the mean of the old and the new values. It ends when two predictions in a row differ by at most 0.0005 nats
     a parameter (KL of the covariances), or at the eighth mark: then the plan carries a warning.
@@ -46,16 +46,17 @@ def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> P
     """
     seed, plan, marks = seed_of(key), retune(where), []
     problem, size = plan.problem, len(where.mean)
+    chains = CHAINS + (size == CHAINS)  # (64, 64) would read as a covariance
     init: Any = (problem.unflatten(where.mean), plan.start)
     reached, mark = 0, 2 * max(plan.length(1).burn_in, 1)
     for _ in range(MARKS):
         steps = mark - reached
-        every = max(1, steps // 2 // max(1, _states(problem, size) // CHAINS))
+        every = max(1, steps // 2 // max(1, _states(problem, size) // chains))
         run = simulate(
             problem,
             plan.process,
             num_steps=steps,
-            num_chains=CHAINS,
+            num_chains=chains,
             key=seed + reached,
             init=init,
             burn_in=steps // 2,
@@ -63,9 +64,9 @@ def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> P
             progress=False,
             on_divergence="keep",
         )
-        if len(run.diverged) == CHAINS:
+        if len(run.diverged) == chains:
             msg = (
-                f"adapt=True met {CHAINS} of {CHAINS} diverged chains before step {mark}: the start is too far from where the sampler "
+                f"adapt=True met {chains} of {chains} diverged chains before step {mark}: the start is too far from where the sampler "
                 "settles. Use a smaller step (a larger batch_size, or infer.corrected_langevin)."
             )
             raise ValueError(msg)
@@ -76,7 +77,7 @@ def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> P
         plan, reached = new, mark
         if change <= SETTLED:
             return _told(plan, marks, change)
-        init, mark = np.asarray(run.draws)[np.arange(CHAINS) % len(run.chains), -1], 2 * mark
+        init, mark = np.asarray(run.draws)[np.arange(chains) % len(run.chains), -1], 2 * mark
     return _told(plan, marks, change)
 
 
