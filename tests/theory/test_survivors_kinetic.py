@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gradnoise.theory import kinetic_tuning
+from gradnoise.theory import kinetic_covariance, kinetic_tuning
 from gradnoise.theory.kinetic_flows import coefficients, mode_maps, program_of, refreshed
 from gradnoise.theory.kinetic_search import _Limits, _worst_times
 
@@ -57,3 +57,16 @@ def test_uncorrected_tuning_keeps_the_budget_where_modes_are_correlated(batch_si
     H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.65], [-0.65, 0.5]])
     tuned = kinetic_tuning(H, C, num_examples=50, batch_size=batch_size, mass=None, corrected=False)
     assert 0.01 < tuned.variance_error <= 0.05 * (1 + 1e-5)
+
+
+def test_share_of_the_minibatch_noise_and_sampling():
+    """What the chain spreads with nothing injected, over the posterior, in its worst direction; C (N − B)/(N − 1) without replacement."""
+    rng = np.random.default_rng(8)
+    H, C = (a @ a.T / 3 + 0.3 * np.eye(3) for a in rng.standard_normal((2, 3, 3)))
+    given = {"num_examples": 50, "batch_size": 20}
+    tuned = kinetic_tuning(H, C, **given, sampling="without_replacement")
+    same = kinetic_tuning(H, C * 30 / 49, **given)
+    assert_allclose([tuned.iact, tuned.noise_share], [same.iact, same.noise_share], rtol=1e-9)
+    setting = given | {"step_size": same.step_size, "friction": same.friction, "mass": H}
+    spread = kinetic_covariance(H, C * 30 / 49, injected_covariance=np.zeros((3, 3)), **setting)
+    assert_allclose(same.noise_share, np.linalg.eigvals(50 * H @ spread).real.max(), rtol=1e-8)
