@@ -83,6 +83,30 @@ def test_moments_exist_up_to_kappa():
     assert_fails(assert_estimate, mean_of(factors**bulk), 1.0, detects=0.2, defect="bulk exponent")
 
 
+def test_large_exponents_are_finite():
+    """A large batch: κ from a Laplace integral by hand; the two quadratures and the limit of small steps agree where they meet."""
+    batch, step = 1024, 0.1 / 1024
+
+    def balance(kappa):
+        """Peak and width of κ ln(step·X − 1) + ln χ²_B in X > 1/step."""
+        half = (1 + (2 * kappa + batch - 2) * step) / (2 * step)
+        x = half + np.sqrt(half**2 - (batch - 2) / step)
+        bend = kappa * step**2 / (step * x - 1) ** 2 + (batch / 2 - 1) / x**2
+        return kappa * np.log(step * x - 1) + chi2.logpdf(x, batch) + np.log(2 * np.pi / bend) / 2
+
+    right = theory.tail_exponent(curvature=1.0, learning_rate=0.1, batch_size=batch)
+    wrong = {"the limit of small steps": 1.7955607 * batch / 0.1}
+    planted_defects(lambda kappa: assert_allclose(balance(kappa), 0, atol=1e-3), right, wrong)
+    for rate, size, rows in ((1e-5, 8, 4), (1e-5, 1, 1), (1e-12, 3, 5)):
+        found = theory.tail_exponent(curvature=1.0, learning_rate=rate, batch_size=size, num_params=rows)
+        assert_allclose(found * rate / size, 1.7955607, rtol=5e-5)
+    # 1/512 of the exponents' scale on either side of the change of quadrature
+    ratios = [
+        theory.tail_exponent(curvature=1.0, learning_rate=r, batch_size=64) * r for r in (0.198, 0.2, 0.202, 0.204)
+    ]
+    assert_allclose(np.diff(ratios, 2), 0, atol=0.01)
+
+
 def test_multiplier_tail_exponent():
     """Three draws by hand; Gaussian inputs as a fine list of multipliers."""
     right = theory.multiplier_tail_exponent([1.5, -0.25, 0.5], [0.5, 0.2, 0.3])
@@ -98,6 +122,9 @@ def test_multiplier_tail_exponent():
     assert_allclose(listed, theory.tail_exponent(curvature=1.0, learning_rate=1.0, batch_size=4), rtol=3e-4)
     with pytest.raises(ValueError, match="contract on average"):
         theory.multiplier_tail_exponent([2.0, 0.6])
+    with pytest.raises(ValueError, match=r"contract on average, but the mean of ln\|m\| is 0"):
+        theory.multiplier_tail_exponent([1.0, -1.0])
+    assert theory.multiplier_tail_exponent([3.0, 0.5], [0.0, 1.0]) == math.inf
 
 
 SMALL = {"num_particles": 1024, "num_steps": 80}

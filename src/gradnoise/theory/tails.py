@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammaln
+from scipy.special import gammaln, lambertw, logsumexp
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.results import Estimate
 
-_LARGEST = 4096.0  # exponents beyond have no practical meaning
+_LARGEST = 4096.0  # estimated exponents beyond have no practical meaning
+_NEAR = 512.0  # exponents up to here see the whole law of the factor; beyond, only its peak
 _GROUPS = 16
+_SMALL_STEP = math.exp(1 + float(lambertw(math.exp(-1)).real)) / 2  # κηa/B as η → 0
 
 
 def tail_exponent(*, curvature: float, learning_rate: float, batch_size: int, num_params: int = 1) -> float:
@@ -30,13 +32,13 @@ def tail_exponent(*, curvature: float, learning_rate: float, batch_size: int, nu
     learning_rate  η       ()     parameter²/loss
     batch_size     B       ()     fresh examples a step
     num_params     D       ()     parameters
-    returns        κ       ()     dimensionless; E|θ|^k is finite iff k < κ; infinity beyond 4096
+    returns        κ       ()     dimensionless; E|θ|^k is finite iff k < κ
     =============  ======  =====  ==========================================
 
     Assumptions: infinitely many data, label noise, no momentum. Finite data: `least_squares_tail_exponent`; anisotropic inputs:
     `tail_exponent_estimate`. Where E ln|…| ≥ 0 the iterates have no stationary law and the call raises.
-    Limit: κ = 2 at η = 2B/(a(B+1+D)), the second-moment edge. η → 0 in one dimension: κ → 1.7955607 B/(ηa) (= e^{1+W(1/e)}/2), the
-    rare large batches that no diffusion sees.
+    Limit: κ = 2 at η = 2B/(a(B+1+D)), the second-moment edge. η → 0: κ → 1.7955607 B/(ηa) (= e^{1+W(1/e)}/2; returned from
+    ηa(2 + D/B) < 1e-7), the rare large batches that no diffusion sees.
 
     Reference: Kesten (1973), Acta Math. 131, for E|·|^κ = 1; Ziyin, Liu, Mori, Ueda (2022) call the bulk exponent "the tail index": they agree at
     κ = 2 alone (`bulk_exponent`). Isotropic D derived here.
@@ -48,26 +50,65 @@ def tail_exponent(*, curvature: float, learning_rate: float, batch_size: int, nu
     """
     size, batch = _checks.integer("num_params", num_params), _checks.integer("batch_size", batch_size)
     step = _checks.positive("learning_rate", learning_rate) * _checks.positive("curvature", curvature) / batch
+    if step * (2 * batch + size) < 1e-7:
+        return _SMALL_STEP / step
     logs, weights = _log_factors(step, batch, size)
 
     def growth(kappa: float) -> float:
         """Ln E|J u|^κ."""
-        peak = float((kappa * logs + weights).max())
-        return peak + math.log(float(np.exp(kappa * logs + weights - peak).sum()))
+        return float(logsumexp(kappa * logs + weights))
 
     drift = float(np.sum(logs * np.exp(weights)))
     if drift >= 0:
         msg = f"learning_rate must keep E ln|factor| below 0 for a stationary law, but it is {drift:.6g} at {learning_rate:.6g}."
         raise ValueError(msg)
-    high = 1.0
+    if growth(_NEAR) < 0:
+        return _far_root(step, batch, size)
+    return positive_root(growth)
+
+
+def _far_root(step: float, batch: int, size: int) -> float:
+    logs, weights = _log_factors(step, batch, size, common=True)
+
+    def growth(kappa: float) -> float:
+        return float(np.logaddexp(logsumexp(kappa * logs + weights), _far_growth(kappa, step, batch, size)))
+
+    high = 2 * _NEAR
     while growth(high) < 0:
         high *= 2
-        if high > _LARGEST:
-            return math.inf
-    low = high / 2
-    while growth(low) >= 0:
-        low /= 2
-    return float(brentq(growth, low, high, xtol=1e-12, rtol=1e-13))
+    return float(brentq(growth, high / 2, high, rtol=1e-13))
+
+
+def _far_growth(kappa: float, step: float, batch: int, size: int) -> float:
+    """Share of the rare X > 1/step in ln E|J u|^κ, κ large, by quadrature about the peaks in ln X and, at each X, in ln Y."""
+    nodes, gauss = np.polynomial.legendre.leggauss(48)
+
+    def inner(log_x: Array) -> Array:
+        """Ln of the integral over ln Y, whose peak solves a quadratic: κ/2 · bY/(a + bY) + (D−1)/2 − Y/2 = 0."""
+        x = np.exp(log_x)
+        a, b = (1 - step * x) ** 2, step**2 * x
+        with np.errstate(divide="ignore"):
+            if size == 1:
+                return np.asarray(kappa / 2 * np.log(a) + _log_chi2(log_x, batch))
+        half = (kappa + size - 1 - a / b) / 2
+        root = np.hypot(half, np.sqrt((size - 1) * a / b))
+        top = np.where(half > 0, half + root, (size - 1) * a / b / (root - np.minimum(half, 0)))
+        pull = b * top / (a + b * top)
+        width = 1 / np.sqrt(np.maximum(top / 2 - kappa / 2 * pull * (1 - pull), 1e-3 * top))
+        log_y = np.log(top) + 9 * width * nodes[:, None]
+        logs = kappa / 2 * np.log(a + b * np.exp(log_y)) + _log_chi2(log_y, size - 1)
+        return np.asarray(logsumexp(logs, 0, b=9 * width * gauss[:, None]) + _log_chi2(log_x, batch))
+
+    low, high = -math.log(step), math.log(1 / step + batch + 2 * kappa) + 0.5
+    for _ in range(12):  # zoom to where all the mass is
+        log_x = np.linspace(low, high, 201)
+        logs = inner(log_x)
+        seen = np.flatnonzero(logs > logs.max() - 60)
+        low, high = log_x[max(seen[0] - 1, 0)], log_x[min(seen[-1] + 1, 200)]
+    edges = np.linspace(low, high, 9)
+    half = np.diff(edges) / 2
+    log_x = ((edges[:-1] + half)[:, None] + half[:, None] * nodes).ravel()
+    return float(logsumexp(inner(log_x), b=(half[:, None] * gauss).ravel()))
 
 
 def positive_root(growth: Callable[[float], float]) -> float:
@@ -103,17 +144,22 @@ def multiplier_tail_exponent(multipliers: ArrayLike, weights: ArrayLike | None =
     1.0
     """
     size = np.abs(_checks.vector("multipliers", multipliers))
+    if not size.size:
+        msg = "multipliers must not be empty."
+        raise ValueError(msg)
     share = np.full(len(size), 1 / len(size)) if weights is None else _checks.vector("weights", weights, len(size))
     if share.min() < 0 or abs(share.sum() - 1) > 1e-9:
         msg = f"weights must be probabilities that sum to 1, got a sum of {share.sum():.6g}."
         raise ValueError(msg)
-    if size.max() <= 1:
-        return math.inf
-    kept = size > 0
+    met = share > 0
+    kept = met & (size > 0)
+    never_zero = bool((kept == met).all())
     logs, share = np.log(size[kept]), share[kept]
-    if kept.all() and share @ logs >= 0:
+    if never_zero and share @ logs >= 0:
         msg = f"multipliers must contract on average, but the mean of ln|m| is {share @ logs:.6g}: there is no stationary law."
         raise ValueError(msg)
+    if not (logs > 0).any():
+        return math.inf
 
     def growth(kappa: float) -> float:
         top = kappa * logs.max()
@@ -248,8 +294,8 @@ def _proposed(rng: np.random.Generator, along: Array, batch: int, scales: Array)
     return z, -peak - np.log(np.exp(ratios - peak[:, None]).mean(1))
 
 
-def _log_factors(step: float, batch: int, size: int) -> tuple[Array, Array]:
-    """ln|Ju| and log weights on a grid: X ~ χ²_B in ln X, split at the zero of 1 − step·X, times Y ~ χ²_{D−1}."""
+def _log_factors(step: float, batch: int, size: int, *, common: bool = False) -> tuple[Array, Array]:
+    """ln|Ju| and log weights on a grid: X ~ χ²_B in ln X, split at the zero of 1 − step·X (`common`: below it), times Y ~ χ²_{D−1}."""
     pieces, spread = [], math.sqrt(2 / batch)
     centre, turn = math.log(batch), -math.log(step)
     ends = sorted({centre - 40 * spread - 40 / batch, turn, centre + 6 * spread + 4.5})
@@ -264,7 +310,7 @@ def _log_factors(step: float, batch: int, size: int) -> tuple[Array, Array]:
     with np.errstate(divide="ignore"):
         mass = np.log((half[:, None] * gauss).ravel())
     mass = mass + _log_chi2(log_x, batch)
-    kept = mass > mass.max() - 4000
+    kept = (mass > mass.max() - 4000) & ((log_x < turn) if common else True)
     log_x, mass = log_x[kept], mass[kept]
     first = (1 - step * np.exp(log_x)) ** 2
     if size == 1:
