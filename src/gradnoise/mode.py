@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from gradnoise._types import Array, Pytree
 from gradnoise.problem import Problem
 
 _FLAT = 1e-11  # eigenvalues of the Hessian scaled to unit diagonal below this are zero up to rounding
+_NEAR = 0.1  # posterior standard deviations from the minimum at which given params pass as the mode
 _PROBED = 4  # softest directions along which the loss must rise
 
 
@@ -74,8 +75,8 @@ def find_mode(
 ) -> Mode:
     """Find the mode of the posterior (the minimum of the mean loss) in float64 and certify it.
 
-    scipy's ``trust-exact`` with the dense Hessian up to 1000 parameters, ``trust-krylov`` with Hessian products and a
-    Lanczos bound on the smallest eigenvalue beyond. Either escapes saddles unless it starts on one.
+    scipy's ``trust-exact`` with the dense Hessian up to 1000 parameters, ``trust-krylov`` (``trust-ncg`` where that fails)
+    with Hessian products and a Lanczos bound on the smallest eigenvalue beyond. All escape saddles unless they start on one.
 
     Parameters
     ----------
@@ -91,8 +92,7 @@ def find_mode(
     Raises
     ------
     NotAMinimum
-        At a saddle, with a direction the loss does not depend on, or where the loss keeps falling as parameters grow
-        (separable classes without a prior). The message names the parameters concerned.
+        At a saddle, along a flat direction, or where the loss falls for ever (separable classes); it names the parameters.
     RuntimeError
         If `max_iterations` did not suffice.
 
@@ -114,9 +114,24 @@ def find_mode(
     if not (math.isfinite(value) and np.isfinite(slope).all()):
         msg = f"init must have a finite loss and gradient, got loss {value:g}. Start elsewhere, or rescale the inputs."
         raise ValueError(msg)
-    search = _Dense(problem) if problem.num_params <= derivatives.DENSE else _Krylov(problem)
+    search = _search(problem)
     vector, steps = _minimise(problem, search, start, tolerance, limit) if slope.any() else (start, 0)
     return _certified(problem, search, vector, steps, tolerance)
+
+
+def as_mode(problem: Problem, mode: Any) -> Mode:
+    """Return a `Mode` as it is, params or a vector (D,) certified within 0.1 posterior standard deviations; None is looked for."""
+    if mode is None:
+        return find_mode(problem)
+    vector = derivatives.as_vector("mode", problem, mode)
+    if isinstance(mode, Mode):
+        return mode
+    search = _search(problem)
+    distance = math.sqrt(problem.num_examples * _decrement(search, vector))
+    if not distance <= _NEAR:
+        msg = f"mode must be a minimum of the loss, got params {distance:.3g} posterior standard deviations from one. Give gn.find_mode(problem), or leave it out."
+        raise ValueError(msg)
+    return replace(_certified(problem, search, vector, 0, _NEAR), method="given")
 
 
 class _Soft(NamedTuple):
@@ -184,7 +199,12 @@ class _Krylov:
         )
 
     def options(self) -> dict[str, Any]:
-        return {"hessp": lambda v, p: derivatives.hessian_product(self.problem, v, p)}
+        def product(vector: Array, direction: Array) -> Array:
+            if not np.isfinite(direction).all():
+                raise FloatingPointError
+            return derivatives.hessian_product(self.problem, vector, direction)
+
+        return {"hessp": product}
 
     def newton(self, vector: Array, accuracy: float = 1e-10) -> tuple[Array, Array]:
         slope = derivatives.gradient(self.problem, vector)
@@ -210,6 +230,10 @@ class _Krylov:
 _Search = _Dense | _Krylov
 
 
+def _search(problem: Problem) -> _Search:
+    return _Dense(problem) if problem.num_params <= derivatives.DENSE else _Krylov(problem)
+
+
 def _unit(hessian: Array) -> Array:
     """Return √|H_ii|, 1 where it is 0: the scale in which H has unit diagonal."""
     diagonal = np.abs(np.diag(hessian))
@@ -218,9 +242,12 @@ def _unit(hessian: Array) -> Array:
 
 def _minimise(problem: Problem, search: _Search, start: Array, tolerance: float, limit: int) -> tuple[Array, int]:
     """Run scipy until the distance is below tolerance, or the gain to come below what the loss resolves; then polish."""
+    best = (math.inf, start)
 
     def value_and_slope(vector: Array) -> tuple[float, Array]:
+        nonlocal best
         value, slope = derivatives.loss_and_gradient(problem, vector)
+        best = (value, vector.copy()) if value < best[0] else best
         return (value, slope) if math.isfinite(value) else (math.inf, np.zeros_like(slope))
 
     def stop(intermediate_result: Any) -> None:
@@ -228,15 +255,17 @@ def _minimise(problem: Problem, search: _Search, start: Array, tolerance: float,
         if problem.num_examples * gain <= tolerance**2 or gain <= 1e-15 * abs(intermediate_result.fun):
             raise StopIteration
 
-    found = scipy.optimize.minimize(
-        value_and_slope,
-        start,
-        jac=True,
-        method=search.method,
-        callback=stop,
-        options={"gtol": 0.0, "maxiter": limit, "max_trust_radius": 1e8},
-        **search.options(),
-    )
+    def descend(start: Array) -> Any:
+        limits = {"gtol": 0.0, "maxiter": limit, "max_trust_radius": 1e8}
+        return scipy.optimize.minimize(
+            value_and_slope, start, jac=True, method=search.method, callback=stop, options=limits, **search.options()
+        )
+
+    try:
+        found = descend(start)
+    except FloatingPointError:  # scipy's trust-krylov makes NaN directions now and then; conjugate gradients do not
+        search.method = "trust-ncg"
+        found = descend(best[1])
     vector, value = found.x, float(found.fun)
     for _ in range(5):  # the loss resolves distances of 1e-8·√N only; the gradient does better
         trial = vector + search.newton(vector)[1]
@@ -292,8 +321,7 @@ def _with_newton(soft: _Soft, slope: Array, step: Array) -> _Soft:
 def _check_surroundings(problem: Problem, vector: Array, soft: _Soft) -> None:
     """Raise unless the loss rises on both sides of every direction, a posterior standard deviation or less away.
 
-    Where parameters run away (log(1 + e⁻ᵗ), t to infinity) gradient, distance and eigenvalues all pass; but the loss falls on
-    one side at every distance.
+    Where parameters run away (log(1 + e⁻ᵗ), t to infinity) all else passes; but the loss falls on one side at every distance.
     """
     parts = np.array([1.0, 0.1, 0.01])
     scale = 1 / np.sqrt(problem.num_examples * np.maximum(soft.curvatures, _FLAT))

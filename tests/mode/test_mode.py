@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 from gradnoise import Problem, derivatives, find_mode, mode, models
 
@@ -170,3 +171,44 @@ def test_a_jitted_loss_that_is_kept_does_not_disturb_double_precision() -> None:
     single = float(held(jnp.zeros(20))[0])
     assert derivatives.loss(problem, np.zeros(20)) == pytest.approx(single, rel=1e-6)
     assert find_mode(problem).loss < single
+
+
+def test_a_direction_that_is_not_finite_is_left_to_another_solver(monkeypatch):
+    """scipy's trust-krylov asks for a product with NaN now and then: the search goes on from the best point so far."""
+    problem = models.logistic_regression(R.normal(size=(300, 30)), np.arange(300) % 2)
+    dense = find_mode(problem)
+    monkeypatch.setattr(derivatives, "DENSE", 10)
+    minimize, starts = scipy.optimize.minimize, []
+
+    def astray(function, start, *, hessp, method, **rest):
+        starts.append(start)
+        calls = iter(range(1000))
+
+        def product(vector, direction):
+            broken = method == "trust-krylov" and next(calls) == 12
+            return hessp(vector, direction * np.nan if broken else direction)
+
+        return minimize(function, start, hessp=product, method=method, **rest)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", astray)
+    found = find_mode(problem)
+    assert found.method == "trust-ncg"
+    assert len(starts) == 2
+    assert derivatives.loss(problem, starts[1]) < derivatives.loss(problem, starts[0])
+    np.testing.assert_allclose(found.vector, dense.vector, atol=1e-8)
+
+
+def test_params_and_vectors_are_taken_as_a_mode_where_they_are_one():
+    problem = models.logistic_regression(R.normal(size=(300, 3)), np.arange(300) % 2)
+    found = find_mode(problem)
+    assert mode.as_mode(problem, found) is found
+    for given in (found.params, found.vector, problem.unflatten(found.vector)):
+        taken = mode.as_mode(problem, given)
+        np.testing.assert_allclose(taken.vector, found.vector, atol=1e-6)
+        assert (taken.method, taken.distance < 1e-3) == ("given", True)
+        np.testing.assert_allclose(taken.hessian, found.hessian, rtol=1e-5)
+    np.testing.assert_array_equal(mode.as_mode(problem, None).vector, found.vector)
+    with pytest.raises(ValueError, match=r"mode must be a minimum of the loss, got params .* standard deviations"):
+        mode.as_mode(problem, found.vector + 1.0)
+    with pytest.raises(ValueError, match=r"mode must have shape \(4,\)"):
+        mode.as_mode(problem, np.zeros(3))
