@@ -159,3 +159,16 @@ def test_chains_in_another_basin_are_named_or_the_run_is_refused(method: str) ->
         assert made.verdict.level == "not trustworthy", made.verdict
     for chain in made.run.chains[there]:
         assert any(f"chain {chain}" in reason for reason in made.verdict.reasons), made.verdict
+
+
+@pytest.mark.parametrize("method", ["laplace", "reference"])
+def test_a_mode_may_be_given_as_params_or_a_vector(method: str) -> None:
+    problem = gn.models.logistic_regression(X, (NOISY > 0).astype(int))
+    mode = gn.find_mode(problem)
+    take = getattr(gn.infer, method)
+    settings = {"method": "laplace"} if method == "reference" else {}
+    for given in (mode, mode.params, mode.vector):
+        made = take(problem, mode=given, num_draws=50, **settings)
+        np.testing.assert_allclose(made.predicted_mean, mode.vector, atol=1e-6)
+    with pytest.raises(ValueError, match="mode must be a minimum of the loss"):
+        take(problem, mode=mode.vector + 1, num_draws=50, **settings)

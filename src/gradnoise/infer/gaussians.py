@@ -61,12 +61,12 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     num_draws, num_chains, key
         Independent draws a chain, chains, seed.
     mode
-        From `find_mode`, where it is known already.
+        From `find_mode` (or its params or vector), where it is known already.
     """
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
-    found = modes.find_mode(problem) if mode is None else mode
+    found = modes.as_mode(problem, mode)
     covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
     verdict = Verdict(
         "approximate", ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",), {}

@@ -49,7 +49,7 @@ def reference(
     num_draws, num_chains, key
         Draws a chain, chains, seed. With "auto" and "nuts" at least 4 draws and 2 chains.
     mode
-        From `find_mode`, where it is known already.
+        From `find_mode` (or its params or vector), where it is known already.
     budget_seconds
         Used by "auto" alone. The gradient is timed on this machine, dispatch included, so that "auto" may choose
         differently on another one; name the method where that matters.
@@ -70,7 +70,7 @@ def reference(
     seed_of(key)
     if wanted in ("auto", "nuts"):  # "auto" may come to NUTS
         _check_nuts(num_draws, num_chains)
-    found = modes.find_mode(problem) if mode is None else mode
+    found = modes.as_mode(problem, mode)
     quadratic = wanted in ("auto", "exact") and is_quadratic(problem, found)
     if wanted == "exact" and not quadratic:
         msg = "method must be 'nuts' or 'laplace': the loss is not quadratic, so 'exact' does not exist for it."
@@ -115,11 +115,11 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
     key
         Seed.
     mode
-        From `find_mode`, where it is known already.
+        From `find_mode` (or its params or vector), where it is known already.
     """
     draws, chains = _check_nuts(num_draws, num_chains)
     seed = seed_of(key)
-    found = modes.find_mode(problem) if mode is None else mode
+    found = modes.as_mode(problem, mode)
     here = found.vector
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
     start = np.random.default_rng(seed).standard_normal((chains, len(here)))
