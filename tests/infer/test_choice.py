@@ -39,7 +39,7 @@ def test_sample_keeps_its_promise(known: Any, nuts_fit: Any) -> None:
     mean, covariance, n = nuts_fit
     made = sample(problem, mode=mode, law=law, batch_size=128, num_draws=2500, progress=False)
     assert made.verdict.level == "trustworthy"
-    assert made.verdict.reasons[0].startswith("Chosen: corrected_langevin")
+    assert made.verdict.reasons[0].startswith(("Chosen: corrected_langevin", "Chosen: sghmc"))  # nearly the same cost
     assert made.settings["choice"] in made.verdict.reasons[0]
     dim = problem.num_params
     floor = gn.diagnose.kl_floor(dim, made.effective_draws, fitted_mean=True) + gn.diagnose.kl_floor(dim, n)

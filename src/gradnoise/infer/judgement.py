@@ -15,8 +15,11 @@ from gradnoise.infer.widths import Widths
 
 # An error of 20 % in every variance is a KL of 0.01 a dimension: more than that is called wrong.
 KL_PER_DIMENSION = 0.01
+MOST_KL = 0.5  # nats: no number of parameters excuses more
 DRIFT_LIMIT = 1.1
 HARMLESS = 0.1  # nats: a run that near to its target is never condemned for what might have gone wrong
+MEAN_LIMIT = 0.5  # standard deviations that the mean may be off in any direction
+TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to verify
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
 
 
@@ -27,7 +30,8 @@ class Verdict(NamedTuple):
     ----------
     level
         "trustworthy"; "approximate" (the law is as predicted, but known not to be the posterior); "not trustworthy" (the
-        law is not as predicted, or the assumptions behind the prediction fail).
+        law is not as predicted, or the assumptions behind the prediction fail). It speaks of the basin around the mode: another
+        mode that no chain visits cannot be known from here.
     reasons
         Plain sentences with the numbers.
     numbers
@@ -76,7 +80,7 @@ def judge(
     widths
         Sandwich against posterior (`widths_of`).
     """
-    limit = KL_PER_DIMENSION * dim
+    limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
     numbers = {"noise_drift": noise_drift, "predicted_kl_to_target": designed, "effective_draws": effective_draws}
     against, beside = _chains(diverged or {}, strayed or {}, num_chains), []
@@ -86,7 +90,7 @@ def judge(
         found = _simulated(dim, simulated, predicted, target, effective_draws)
         numbers |= found
         slack = 3 * found["kl_floor"] * math.sqrt(2 / (dim * (dim + 3)))
-        harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= min(limit, HARMLESS)
+        harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= HARMLESS
         excess = found["simulated_kl_to_predicted"] - found["kl_floor"]
         if excess > limit + slack:
             against.append(
@@ -100,6 +104,16 @@ def judge(
             )
         if found["directions_off"]:
             beside.append(_off(found, dim))
+        if found["means_off"]:
+            beside.append(
+                f"In {found['means_off']:.0f} of {dim} eigendirections the run's mean is more than {MEAN_LIMIT:g} standard deviations of the "
+                f"target from the target's; the worst is {found['worst_mean_shift']:.2g}."
+            )
+        if found["kl_floor"] > TOO_FEW * limit:
+            beside.append(
+                f"Too few draws to verify anything: they are worth {effective_draws:.3g} independent ones, and sampling error alone makes "
+                f"a divergence of {found['kl_floor']:.2g}."
+            )
     if drift_matters and noise_drift > DRIFT_LIMIT:
         said = (
             f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.3g} times that at the mode "
@@ -120,6 +134,11 @@ def judge(
     return Verdict("approximate" if beside else "trustworthy", (*reasons, *about_widths), numbers)
 
 
+def kl_limit(dim: int) -> float:
+    """Divergence (nats) from which on a law of so many parameters is called wrong."""
+    return min(KL_PER_DIMENSION * dim, MOST_KL)
+
+
 def _simulated(
     dim: int, simulated: tuple[Array, Array], predicted: tuple[Array, Array], target: tuple[Array, Array], n: float
 ) -> dict[str, float]:
@@ -132,6 +151,9 @@ def _simulated(
     error = along * math.sqrt(2 / n) * float(stats.norm.isf(1e-3 / (2 * dim)))  # one alarm in a thousand runs
     low, high = (along + error) * RATIO_LIMIT < 1, along - error > RATIO_LIMIT
     worst = int(np.abs(np.log(along)).argmax())
+    values, vectors = np.linalg.eigh(target[1])
+    shifts = np.abs(vectors.T @ (simulated[0] - target[0])) / np.sqrt(values)
+    scatter = np.sqrt(along_directions(simulated[1], target[1], vectors) / n) * float(stats.norm.isf(1e-3 / (2 * dim)))
     return {
         "simulated_kl_to_predicted": off,
         "simulated_kl_to_target": theory.gaussian_kl(simulated[1], target[1], simulated[0], target[0]),
@@ -143,6 +165,8 @@ def _simulated(
         "largest_variance_ratio": float(ratios[-1]),
         "smallest_variance_ratio": float(ratios[0]),
         "directions_off": float((low | high).sum()),
+        "means_off": float((shifts - scatter > MEAN_LIMIT).sum()),
+        "worst_mean_shift": float(shifts.max()),
         "worst_direction_ratio": float(along[worst]),
         "worst_direction_error": float(along[worst] * math.sqrt(2 / n)),
     }

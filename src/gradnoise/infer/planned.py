@@ -14,7 +14,7 @@ from gradnoise import _checks, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
-from gradnoise.infer.judgement import KL_PER_DIMENSION, Verdict, judge
+from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place
 from gradnoise.infer.widths import Widths, widths_of
@@ -288,7 +288,7 @@ class Plan:
     def __str__(self) -> str:
         low, high = self.variance_errors[[0, -1]]
         said = f"variances {1 + low:.3g} to {1 + high:.3g} times the target's"
-        near = self.kl_to_target <= KL_PER_DIMENSION * len(self.target)
+        near = self.kl_to_target <= kl_limit(len(self.target))
         level = "right" if self.worst_variance_error <= 0.05 else ("close" if near else "biased")
         told = f"{self.method}: predicted {level}, {said} (KL {self.kl_to_target:.3g})"
         cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"

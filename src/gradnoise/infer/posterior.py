@@ -22,10 +22,10 @@ from gradnoise.infer.comparison import (
     sample_distance,
 )
 from gradnoise.infer.export import Summary, datatree_of, summary_of
-from gradnoise.infer.judgement import DRIFT_LIMIT, KL_PER_DIMENSION, Verdict, judge, spread
+from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit, spread
 from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
 
-__all__ = ["DRIFT_LIMIT", "KL_PER_DIMENSION", "Divergences", "Posterior", "Verdict", "judge", "spread"]
+__all__ = ["DRIFT_LIMIT", "Divergences", "Posterior", "Verdict", "judge", "kl_limit", "spread"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import scipy.stats
 from gradnoise import theory
 from gradnoise._types import Array
 from gradnoise.infer import Posterior
-from gradnoise.infer.posterior import KL_PER_DIMENSION, spread
+from gradnoise.infer.posterior import kl_limit, spread
 from gradnoise.pages.samplers import Method, failed, fits
 
 MARGINALS = 6
@@ -110,7 +110,7 @@ def reference_row(reference: Posterior, law: Law, seconds: float) -> dict[str, A
 
 def _doubt(reference: Posterior, off: float) -> str:
     """Why the reference cannot judge, or nothing: Laplace far from the best Gaussian, or NUTS that did not mix."""
-    limit = KL_PER_DIMENSION * len(reference.mean)
+    limit = kl_limit(len(reference.mean))
     if reference.method == "Laplace" and off > limit:
         why = f"its KL to the Gaussian variational law is {off:.3g} (limit {limit:.3g})"
     elif reference.verdict.level == "not trustworthy":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise.infer.posterior import KL_PER_DIMENSION
+from gradnoise.infer.posterior import kl_limit
 from gradnoise.pages.verdicts import SILENT, UNSETTLED
 
 Sentence = dict[str, str]
@@ -162,7 +162,7 @@ def _recommended(row: dict[str, Any], dim: int, judged: str) -> Sentence:
         }
     excess = row[f"kl_to_{judged}"] - row["kl_floor"]
     level = LEVELS[row["level"]]
-    if level == "good" and excess > KL_PER_DIMENSION * dim:
+    if level == "good" and excess > kl_limit(dim):
         level = "warn"
     name = row["name"][0].upper() + row["name"][1:]
     return {"level": level, "text": f"{name}, the recommended sampler, has {_distance(row, judged)}."}
