@@ -120,7 +120,11 @@ def test_bias_of_a_structured_step_is_predicted(settings: dict[str, Any], known:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"preconditioner": "full"}, "preconditioner must be"),
+        ({}, "preconditioner must be 'diagonal_closed' or 'scalar' above 1000 parameters, .* got 'full'"),
+        (
+            {"preconditioner": np.eye(1200)},
+            "preconditioner must be 'diagonal_closed' or 'scalar' above 1000 parameters",
+        ),
         ({"preconditioner": "scalar", "momentum": 0.5}, "momentum must be left"),
         ({"preconditioner": "scalar", "mode": None}, "mode must be given"),
         ({"preconditioner": "scalar", "mode": np.zeros(3)}, r"mode must have shape \(1200,\)"),

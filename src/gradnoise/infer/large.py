@@ -158,7 +158,7 @@ def plan_large_sgd(
     the stability edge; the share that was capped is in `settings` and in the warnings.
     """
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    kind = _checks.one_of("preconditioner", preconditioner, KINDS)
+    kind = _kind(preconditioner)
     start = _start(problem, mode)
     noise = noise_diagonal(problem, start, key=key)
     wanted = _wanted(noise.variance, kind, size, problem.num_examples)
@@ -196,6 +196,13 @@ def plan_large_sgd(
         settings,
         warnings,
     )
+
+
+def _kind(preconditioner: Any) -> str:
+    if not isinstance(preconditioner, str) or preconditioner not in KINDS:
+        msg = f"preconditioner must be {' or '.join(map(repr, KINDS))} above {derivatives.DENSE} parameters, where no matrix (D, D) is formed; got {_checks.shown(preconditioner)}."
+        raise ValueError(msg)
+    return preconditioner
 
 
 def plan_large_langevin(
