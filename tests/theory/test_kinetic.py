@@ -395,3 +395,16 @@ def test_friction_is_needed_for_a_law():
             theory.kinetic_covariance(H, C, **SETTING | {"friction": 0.0, "step_size": step_size})
     with pytest.raises(ValueError, match="friction must be > 0 for a correction"):
         theory.kinetic_correction(H, C, **SETTING | {"friction": 0.0})
+
+
+@pytest.mark.parametrize("scheme", ["BAOAB", "UBU"])
+def test_tuning_without_noise_forgets_its_start(scheme: str) -> None:
+    """At the edge of stability positions are fresh at every step, while an alternating remainder lives for thousands."""
+    found = theory.kinetic_tuning(H, C, num_examples=N, batch_size=N, sampling="without_replacement", scheme=scheme)
+    chain = theory.kinetic_chain(
+        H, 0 * C, num_examples=N, batch_size=N, scheme=scheme, step_size=found.step_size, friction=found.friction,
+        mass=found.mass, injected_covariance=found.injected_covariance,
+    )  # fmt: skip
+    assert found.iact == pytest.approx(max(chain.worst_iact(), chain.worst_iact(quadratic=True)), rel=1e-6)
+    assert found.iact < 4
+    assert chain.relaxation_time < 10.1 * found.iact

@@ -18,6 +18,7 @@ from gradnoise.theory.noise import batch_noise
 
 _STEPS, _FRICTIONS = (1e-4, 4.0), (1e-3, 30.0)  # h√(largest r) and γh that are looked at
 _GRID, _ZOOM, _ZOOMS = 41, 15, 5
+_HIDDEN = 10.0  # autocorrelation times within which the slowest number, position or momentum, must forget a factor e
 _TIGHTER = (1.0, 0.7, 0.4, 0.2, 0.1, 0.05)
 
 
@@ -75,7 +76,9 @@ def kinetic_tuning(
     r"""Step size and friction with the shortest memory within an error budget, for a kinetic integrator with minibatches.
 
     Equation: minimise max over modes of max(τ, τ₂), the linear and quadratic autocorrelation times of `LinearChain`, over (h, γ),
-    subject to |N r Σ − 1| ≤ max_variance_error (corrected: N r β s ≤ max_noise_share; the variance is then exact).
+    subject to |N r Σ − 1| ≤ max_variance_error (corrected: N r β s ≤ max_noise_share; the variance is then exact) and a
+    relaxation time −1/ln ρ ≤ 10 max(τ, τ₂): without noise, at the edge of stability, positions are fresh at every step while an
+    alternating remainder of the start lives for thousands.
 
     ===================  ======  ======  ==================================================================
     argument             symbol  shape   scale
@@ -213,7 +216,11 @@ def _worst_times(
     allowed = kick_part <= limits.share if limits.corrected else np.abs(kick_part + rub_part - 1) <= limits.error
     omega = strengths[:, None, None] * from_kick + scale[..., None, None] * from_rubbing
     times = _times(transition, omega)
-    return np.asarray(np.where(stable & positive & allowed, times, np.inf).max(1))
+    radius = np.where(
+        trace**2 < 4 * det, np.sqrt(np.abs(det)), (np.abs(trace) + np.sqrt(np.abs(trace**2 - 4 * det))) / 2
+    )
+    forgotten = radius <= np.exp(-1 / (_HIDDEN * np.maximum(times, 1.0)))
+    return np.asarray(np.where(stable & positive & allowed & forgotten, times, np.inf).max(1))
 
 
 def _times(transition: Array, omega: Array) -> Array:
