@@ -155,9 +155,9 @@ def gaps_in_docstring(text: str, arguments: Iterable[str]) -> list[str]:
     header = lines[bars[0] + 1].split()
     if header[1:] != ["symbol", "shape", "scale"]:
         found.append(f"symbol table with the header {header}")
-    rows = "\n".join(lines[bars[0] : bars[2]])
+    named = " ".join(line.split("  ")[0] for line in lines[bars[1] + 1 : bars[2]])  # "burn_in, every": two of a row
     return found + [
-        f"the symbol table lacks {argument}" for argument in arguments if not re.search(rf"\b{argument}\b", rows)
+        f"the symbol table lacks {argument}" for argument in arguments if not re.search(rf"\b{argument}\b", named)
     ]
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -307,7 +308,6 @@ MAKERS = {
     "NoiseEstimates": {"gradient_estimates", "two_batch_estimates"},
     "StabilityEdges": {"least_squares_edges"},
 }
-PLAIN = {"time", "sampling", "nesterov"}  # words and switches, explained in the text
 
 
 def nodes_of(test):
@@ -339,7 +339,7 @@ def test_docstring(name):
         assert not gaps_in_summary(docstring_of(vars(getattr(theory, record))[field]))
         return
     item = getattr(theory, name)
-    arguments = ["transition", "noise", "readout"] if name == "LinearChain" else set(parameters(item)) - PLAIN
+    arguments = ["transition", "noise", "readout"] if name == "LinearChain" else [*parameters(item), "returns"]
     assert not gaps_in_docstring(docstring_of(item), arguments)
 
 
@@ -366,6 +366,17 @@ def test_a_docstring_without_a_part_is_found(old, new, gap):
     found = gaps_in_docstring(GOOD.replace(old, new), ["transition", "noise"])
     assert len(found) == 1
     assert found[0].startswith(gap)
+
+
+@pytest.mark.parametrize("argument", ["sampling", "time", "nesterov", "num_examples", "returns"])
+def test_an_argument_without_a_row_is_found(argument):
+    """Words and switches too, and what the text says elsewhere does not count: "continuous time" is no row."""
+    law = theory.position_velocity_law
+    good, owed = docstring_of(law), [*parameters(law), "returns"]
+    assert argument in owed
+    assert not gaps_in_docstring(good, owed)
+    broken = re.sub(rf"^{argument}  .*\n", "", good, flags=re.MULTILINE)
+    assert gaps_in_docstring(broken, owed) == [f"the symbol table lacks {argument}"]
 
 
 @pytest.mark.parametrize(

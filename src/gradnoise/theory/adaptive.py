@@ -61,6 +61,7 @@ def adam_law(
     b1                   β₁      ()      decay of the mean of gradients
     eps                  ε       ()      gradient
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `AdaptiveLaw`
     ===================  ======  ======  ============================================
 
@@ -107,6 +108,7 @@ def rmsprop_law(
     momentum             μ       ()      m ← μ m + P g; θ ← θ − m
     eps                  ε       ()      gradient, outside the root
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `AdaptiveLaw`
     ===================  ======  ======  ============================================
 

@@ -24,6 +24,7 @@ def averaging_factors(hessian: ArrayLike, *, learning_rate: float, window: int, 
     hessian        H       (D, D)  curvature of the mean loss
     learning_rate  η       ()      parameter²/loss
     window         T       ()      steps; one pass is N/B
+    time           –       –       "discrete" (default), "continuous"
     returns        –       (D,)    dimensionless, ascending eigenvalues of H
     =============  ======  ======  ===================================
 
@@ -56,6 +57,7 @@ def averaging_errors(
     learning_rate  η       ()      parameter²/loss
     num_examples   N       ()      examples
     batch_size     B       ()      examples a step, at most N
+    time           –       –       "discrete" (default), "continuous"
     returns        –       (D,)    dimensionless, ascending eigenvalues of H
     =============  ======  ======  ===================================
 

@@ -37,6 +37,8 @@ def iterate_average_covariance(
     preconditioner       P       (D, D)  multiplies the learning rate
     injected             W       (D, D)  parameter², covariance of ξ added to θ each step
     num_examples         N       ()      examples; needed without replacement
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              D_T     (D, D)  parameter²
     ===================  ======  ======  ================================================
 

@@ -80,6 +80,7 @@ def langevin_error(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     preconditioner       P       (D, D)  multiplies ε
+    sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
     returns              –       –       `LangevinError`
     ===================  ======  ======  ======================================
 

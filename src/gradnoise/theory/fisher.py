@@ -43,6 +43,8 @@ def fisher_scoring_covariance(
     injected             E Eᵀ    (D, D)  gradient²·ε, covariance of E w
     batch_size           B       ()      examples a step
     num_examples         N       ()      examples; needed without replacement
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ======================================
 
@@ -99,6 +101,8 @@ def fisher_scoring_preconditioner(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     kind                 –       –       "full", "diagonal", "diagonal_closed", "scalar"
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              G       (D, D)  parameter²/(loss · ε)
     ===================  ======  ======  ======================================
 
@@ -179,6 +183,7 @@ def fisher_scoring_error(
     injected             E Eᵀ    (D, D)  gradient²·ε, covariance of E w
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `FisherScoringError`
     ===================  ======  ======  ======================================
 
@@ -230,6 +235,7 @@ def fisher_scoring_injection(
     step_size            ε       ()      dimensionless, or time
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              E Eᵀ    (D, D)  gradient²·ε, diagonal
     ===================  ======  ======  ======================================
 

@@ -40,6 +40,7 @@ def gaussian_inputs_moments(
     ridge             ρ       ()      loss/parameter²; may be negative while H is positive
     momentum          μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner    P       (D, D)  multiplies the learning rate; symmetric positive
+    nesterov          –       –       False (default): m_new moves θ; True: g + μ m_new
     returns           –       –       `.mean`, `.covariance`, `.second_moment_edge`, `.chain`
     ================  ======  ======  =============================================================
 

@@ -47,6 +47,7 @@ def least_squares_tail_exponent(
     num_particles  –       ()      per group; their bias is removed and its uncertainty in the standard error (`tail_exponent_estimate`)
     num_steps      n       ()      steps of Λ(κ), a quarter of them burn-in
     seed           –       ()      of the estimate
+    sampling       –       –       "with_replacement" (default), "without_replacement"
     returns        κ       ()      dimensionless, with standard error
     =============  ======  ======  ==================================
 

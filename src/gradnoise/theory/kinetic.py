@@ -71,6 +71,8 @@ def kinetic_chain(
     scheme               –       –       a word in A, B, O, U ("BAOAB", "OBABO", "UBU"), "sghmc", "sghmc_half", "sghmc_naive"
     mass                 M       (D, D)  loss·time²/parameter²; None: identity
     injected_covariance  –       (D, D)  momentum²/step, added by O, U in all; None: (1 − e^(−2γh)) M/N (SGHMC: 2γh M/N)
+    sampling             –       –       "with_replacement" (default), "without_replacement"
+    returns              –       –       `LinearChain`
     ===================  ======  ======  ==================================================================
 
     Assumptions: quadratic loss, constant noise. Half kicks at one position share their minibatch gradient: the cycle of the
@@ -131,6 +133,7 @@ def kinetic_covariance(
     scheme               –       –       as in `kinetic_chain`
     mass                 M       (D, D)  loss·time²/parameter²; None: identity
     injected_covariance  –       (D, D)  momentum²/step, as in `kinetic_chain`
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ==================================================================
 
@@ -195,6 +198,7 @@ def kinetic_correction(
     batch_size           B       ()      examples a step
     scheme               –       –       as in `kinetic_chain`
     mass                 M       (D, D)  loss·time²/parameter²; None: identity
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       (D, D)  momentum²/step: `injected_covariance` of `kinetic_chain`
     ===================  ======  ======  ==================================================================
 

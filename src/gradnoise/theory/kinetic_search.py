@@ -94,6 +94,7 @@ def kinetic_tuning(
     corrected            –       –       inject the noise of `kinetic_correction`
     max_variance_error   –       ()      dimensionless; uncorrected only
     max_noise_share      –       ()      dimensionless, in (0, 1]; corrected only
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `KineticTuning`
     ===================  ======  ======  ==================================================================
 

@@ -42,6 +42,8 @@ def langevin_covariance(
     batch_size           B       ()      examples a step
     preconditioner       P       (D, D)  multiplies ε; symmetric positive
     position             –       –       shuffled only, as in `shuffled_covariance`
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
@@ -112,6 +114,7 @@ def langevin_correction(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     momentum             μ       ()      m ← μ m + g; θ ← θ − P m
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              E       (D, D)  gradient², per step
     ===================  ======  ======  ================================================
 
@@ -187,6 +190,7 @@ def corrected_langevin_tuning(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     fraction             –       ()      share of η_max, in (0, 1]
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `CorrectedLangevin`
     ===================  ======  ======  ================================================
 

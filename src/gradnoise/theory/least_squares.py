@@ -45,6 +45,8 @@ def least_squares_moments(
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  multiplies the learning rate; symmetric positive
     label_noise     s       ()      √loss; sd of fresh noise on every label drawn
+    sampling        –       –       "with_replacement" (default), "without_replacement"
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
     returns         –       –       `.mean` (D,) and `.covariance` (D, D); edges, chain, radius
     ==============  ======  ======  =============================================================
 
@@ -102,6 +104,8 @@ def least_squares_edges(
     ridge           ρ       ()      loss/parameter²
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  symmetric positive; multiplies the learning rate
+    sampling        –       –       "with_replacement" (default), "without_replacement"
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
     returns         –       –       `.mean` ≥ `.second_moment` ≥ `.fourth_moment`
     ==============  ======  ======  =============================================================
 
@@ -178,6 +182,7 @@ def least_squares_preconditioner(
     temperature  T       ()      as N·loss; the observation variance where the loss is not divided by it
     ridge        ρ       ()      loss/parameter²; prior precision over N
     momentum     μ       ()      m ← μ m + g; θ ← θ − P m
+    sampling     –       –       "with_replacement" (default), "without_replacement"
     returns      P       (D, D)  parameter²/loss: use with learning_rate=1
     ===========  ======  ======  ================================================================
 

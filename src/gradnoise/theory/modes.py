@@ -95,6 +95,7 @@ def stability_edge(
     hessian         H       (D, D)  curvature of the mean loss
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  multiplies the learning rate
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
     returns         η_max   ()      parameter²/loss (with P: divided by P)
     ==============  ======  ======  ======================================
 
@@ -134,6 +135,7 @@ def stability_fraction(
     learning_rate   η       ()      parameter²/loss
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  multiplies the learning rate
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
     returns         –       ()      dimensionless
     ==============  ======  ======  ================================
 
@@ -169,6 +171,7 @@ def relaxation_times(
     learning_rate   η       ()      parameter²/loss
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  multiplies the learning rate
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
     returns         –       (D,)    steps; ascending eigenvalues of PH
     ==============  ======  ======  ================================
 

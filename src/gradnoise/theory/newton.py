@@ -37,6 +37,7 @@ def newton_covariance(
     batch_size           B       ()      examples a step
     momentum             μ       ()      m ← μ m + g
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ======================================
 

@@ -66,6 +66,9 @@ def position_velocity_law(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate
     num_examples         N       ()      examples; needed without replacement
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `PositionVelocity`
     ===================  ======  ======  ======================================
 
@@ -129,6 +132,8 @@ def effective_temperature(
     batch_size           B       ()      examples a step
     momentum             μ       ()      m ← μ m + g; θ ← θ − η m
     num_examples         N       ()      examples; needed without replacement
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              T       (D,)    loss, ascending eigenvalues of H
     ===================  ======  ======  ======================================
 
@@ -170,6 +175,7 @@ def oscillation_frequencies(
     hessian        H       (D, D)  curvature of the mean loss
     learning_rate  η       ()      parameter²/loss
     momentum       μ       ()      m ← μ m + g; θ ← θ − η m; in (0, 1)
+    time           –       –       "discrete" (default), "continuous"
     returns        φ       (D,)    radians a step, ascending eigenvalues of H
     =============  ======  ======  ===================================
 
@@ -243,6 +249,7 @@ def continuous_autocovariance(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       (D, D)  parameter²
     ===================  ======  ======  ======================================
 

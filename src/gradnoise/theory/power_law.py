@@ -90,6 +90,7 @@ def loss_power_law(
     minimum_loss   L*      ()      loss, > 0
     learning_rate  η       ()      parameter²/loss
     batch_size     B       ()      examples a step; any number > 0
+    time           –       –       "discrete" (default), "continuous"
     returns        –       –       `LossPowerLaw`
     =============  ======  ======  ==========================================
 

@@ -35,6 +35,8 @@ def reverse_learning_rate(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     momentum             μ       ()      m ← μ m + g; θ ← θ − η m
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              η       ()      parameter²/loss
     ===================  ======  ======  ======================================
 

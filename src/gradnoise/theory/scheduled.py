@@ -64,6 +64,7 @@ def scheduled_langevin_covariance(
     preconditioner       P       (D, D)  multiplies ε; symmetric positive
     start                Σ_0     (D, D)  parameter²; None: the posterior (N H)⁻¹
     burn_in, every       –       ()      steps: draw j is the state after burn_in + j·every steps, j = 1, 2, …
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       –       `ScheduledLangevin`
     ===================  ======  ======  ================================================
 

@@ -40,6 +40,7 @@ def shuffled_covariance(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     position             –       –       "mean" over steps 1…n, "end" of an epoch, or k in 0…n
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
@@ -84,6 +85,7 @@ def shuffled_weights(
     batch_size    B       ()      examples a step
     momentum      μ       ()      m ← μ m + g; θ ← θ − m
     position      –       –       "mean" over steps 1…n, "end", or k in 0…n
+    nesterov      –       –       False (default): m_new moves θ; True: g + μ m_new
     returns       –       (D, D)  1/examples
     ============  ======  ======  ==============================================
 
@@ -136,6 +138,7 @@ def epoch_average_covariance(
     num_examples         N       ()      examples
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
     returns              –       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
@@ -180,6 +183,7 @@ def fixed_order_covariance(
     num_examples         N       ()      examples
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
     returns              –       (D, D)  parameter²
     ===================  ======  ======  ================================================
 

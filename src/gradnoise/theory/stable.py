@@ -22,6 +22,7 @@ def stable_scale(
     alpha          α       ()     stability index in (0, 2]
     learning_rate  η       ()     parameter²/loss
     batch_size     B       ()     examples a step
+    time           –       –      "discrete" (default), "continuous"
     returns        σ_θ     ()     parameter, same index α
     =============  ======  =====  ==========================================
 

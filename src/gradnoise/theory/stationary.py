@@ -43,6 +43,9 @@ def stationary_covariance(
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     num_examples         N       ()      examples; needed unless sampling with replacement
     position             –       –       shuffled only: "mean" over the epoch, "end", or k steps into it
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    time                 –       –       "discrete" (default), "continuous"
+    sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
@@ -111,6 +114,7 @@ def mode_covariance(
     noise     s       (D, D)  BᵀSB, gradient noise in modes, per step
     injected  w       (D, D)  B⁻¹WB⁻ᵀ, noise added to θ each step
     momentum  μ       ()      m ← μ m + g; θ ← θ − m
+    nesterov  –       –       False (default): m_new moves θ; True: g + μ m_new
     returns   Φ       (D, D)  θ = Bφ, Σ = BΦBᵀ
     ========  ======  ======  ===================================================
 
@@ -210,6 +214,9 @@ def linear_chain(
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     injected             W       (D, D)  parameter², covariance of ξ added to θ each step
     num_examples         N       ()      examples; needed without replacement
+    nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    sampling             –       –       "with_replacement" (default), "without_replacement"
+    returns              –       –       `LinearChain`
     ===================  ======  ======  ================================================
 
     Assumptions: quadratic loss, constant noise. Shuffled epochs are no such chain and raise: use `stationary_covariance`.
@@ -257,6 +264,8 @@ def chain_from_noise(
     momentum        μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner  P       (D, D)  multiplies the learning rate; symmetric positive
     injected        W       (D, D)  parameter², covariance of ξ added to θ each step
+    nesterov        –       –       False (default): m_new moves θ; True: g + μ m_new
+    returns         –       –       `LinearChain`
     ==============  ======  ======  ================================================
 
     Assumptions: quadratic loss, noise independent from step to step.

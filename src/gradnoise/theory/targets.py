@@ -45,6 +45,7 @@ def preconditioner_for(
     momentum             μ       ()      m ← μ m + g; θ ← θ − P m
     temperature          T       ()      as N·loss; with "tempered" alone
     num_examples         N       ()      examples; needed without replacement and for a target by name
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              P       (D, D)  parameter²/loss: use with learning_rate=1
     ===================  ======  ======  ================================================
 

@@ -34,6 +34,7 @@ def long_run_bound(
     gradient_covariance  C       (D, D)  gradient², per example; S of `batch_noise`
     batch_size           B       ()      examples a step
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       (D, D)  parameter² · steps
     ===================  ======  ======  ======================================
 
@@ -148,6 +149,7 @@ def hessian_regression_error(
     batch_size           B       ()      examples a step
     num_steps            T       ()      steps of the stationary trajectory
     num_examples         N       ()      examples; needed without replacement
+    sampling             –       –       "with_replacement" (default), "without_replacement"
     returns              –       (D, D)  curvature; not symmetric
     ===================  ======  ======  ======================================
 

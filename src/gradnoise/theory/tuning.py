@@ -42,6 +42,8 @@ def optimal_learning_rate(
     hessian              H       (D, D)  curvature of the mean loss; needed in discrete time
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate
+    sampling             –       –       "with_replacement" (default), "without_replacement"
+    time                 –       –       "discrete" (default), "continuous"
     returns              η*      ()      parameter²/loss
     ===================  ======  ======  ================================================
 
@@ -101,6 +103,8 @@ def optimal_preconditioner(
     batch_size           B       ()      examples a step
     kind                 –       –       "scalar", "diagonal", "diagonal_closed", "sqrt", "full"
     momentum             μ       ()      m ← μ m + g; θ ← θ − P m
+    sampling             –       –       "with_replacement" (default), "without_replacement"
+    time                 –       –       "discrete" (default), "continuous"
     returns              P       (D, D)  parameter²/loss: use with learning_rate=1
     ===================  ======  ======  ================================================
 
