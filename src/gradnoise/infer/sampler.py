@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradnoise import _checks, derivatives, measure
+from gradnoise import _checks, measure
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.stream import seed_of
 
-NEAR_MODE = 0.1  # posterior standard deviations
 AT = ("posterior", "laplace", "mode")
 
 
@@ -47,10 +46,8 @@ def place(
     at = _checks.one_of("at", at, AT)
     if num_law_draws is not None:
         _checks.integer("num_law_draws", num_law_draws, low=2)
-    if mode is None and law is None:
-        mode = modes.find_mode(problem)
-    elif mode is not None:
-        _check_mode(problem, mode)
+    if mode is not None or law is None:
+        mode = modes.as_mode(problem, mode)
     law = _law(problem, mode, at, num_law_draws, key) if law is None else _checked_law(problem, law)
     if at == "posterior":
         return Place(law.mean, law.hessian, law.gradient_covariance, law, at)
@@ -77,23 +74,6 @@ def _checked_law(problem: Any, law: Any) -> Any:
         )
         raise ValueError(msg)
     return law
-
-
-def _check_mode(problem: Any, mode: Any) -> None:
-    """Refuse params that are no mode: further than a tenth of a posterior standard deviation from where Newton would go."""
-    if isinstance(mode, modes.Mode):
-        return
-    vector = derivatives.as_vector("mode", problem, mode)
-    slope, hessian = derivatives.gradient_and_hessian(problem, vector)
-    if np.linalg.eigvalsh(hessian)[0] > 0:
-        apart = float(np.sqrt(problem.num_examples * slope @ np.linalg.solve(hessian, slope)))
-        if apart <= NEAR_MODE:
-            return
-        where = f"{apart:.3g} posterior standard deviations away from it"
-    else:
-        where = "at a point with negative curvature"
-    msg = f"mode must be a minimum of the loss, got params {where}. Give gn.find_mode(problem), or leave it out."
-    raise ValueError(msg)
 
 
 def check_run(*, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any) -> None:
