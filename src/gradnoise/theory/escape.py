@@ -146,7 +146,7 @@ def piecewise_escape_time(
     Limit: h_a = |h_b| gives Kramers' time.
 
     Reference: Xie, Sato, Sugiyama (2021), A diffusion theory for deep learning dynamics, with the prefactor corrected: 2π/|h_b| belongs to the
-    anti-Itô reading, the chain of SGD has 2π/h_a.
+    anti-Itô reading, the chain of SGD has 2π/h_a (derived here).
 
     >>> law = {"minimum_curvature": 2.0, "saddle_curvature": 1.0, "barrier": 0.25, "share": 0.5625}
     >>> round(piecewise_escape_time(learning_rate=0.04, batch_size=1, **law))

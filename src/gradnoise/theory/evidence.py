@@ -121,7 +121,8 @@ def linear_regression_evidence(
     Assumptions: y = Xθ + σ·normal, θ ~ N(0, I/λ).
     Limit: λ → ∞ leaves the noise alone, N(0, σ²I).
 
-    Reference: MacKay (1992), Bayesian interpolation; used by Smith and Le (2018) as the case where Laplace is exact.
+    Reference: MacKay (1992), Bayesian interpolation; the form in singular values is derived here. Smith and Le (2018) use it as the case
+    where Laplace is exact.
 
     >>> round(linear_regression_evidence([[1.0], [0.0]], [1.0, 2.0], prior_precision=1.0, observation_scale=1.0), 6)
     -4.434451

@@ -56,7 +56,8 @@ def least_squares_tail_exponent(
     2B/(ηa) − B of Ziyin et al. describes the bulk of the law.
 
     Reference: Kesten (1973), Random difference equations and renewal theory for products of random matrices; Gurbuzbalaban,
-    Simsekli, Zhu (2021), The heavy-tail phenomenon in SGD; Ziyin, Liu, Mori, Ueda (2022) for the bulk.
+    Simsekli, Zhu (2021), The heavy-tail phenomenon in SGD; Ziyin, Liu, Mori, Ueda (2022), §6.6, for the bulk. The
+    sum over batches and the particles are derived here.
 
     >>> edge = 2 * (1 + 4 + 9) / (1 + 16 + 81)  # of the second moment: 2 E x²/E x⁴
     >>> round(least_squares_tail_exponent([[1], [2], [3]], learning_rate=edge, batch_size=1).value, 9)

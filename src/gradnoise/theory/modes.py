@@ -142,7 +142,8 @@ def stability_fraction(
     Assumptions: quadratic loss, constant noise.
     Limit: continuous time is too small by 1/(1 − fraction) along the stiffest direction (SGD, commuting H and C).
 
-    Reference: Liu, Ziyin, Ueda (2021), Noise and fluctuation of finite learning rate SGD, for the distortion near 1.
+    Reference: the ratio to `stability_edge`, derived here; Liu, Ziyin, Ueda (2021), Noise and fluctuation of finite learning rate SGD, for
+    the distortion near 1.
 
     >>> stability_fraction([[2.0, 0.0], [0.0, 0.5]], learning_rate=0.25)
     0.25

@@ -64,7 +64,7 @@ def noise_factor(*, batch_size: Any, sampling: str = "with_replacement", num_exa
     Assumptions: steps draw independently.
     Limit: B = N without replacement gives 0.
 
-    Reference: Cochran (1977), Sampling Techniques, chapter 2.
+    Reference: Cochran (1977), Sampling Techniques, chapter 2, theorem 2.2 (its S² = C N/(N−1)).
 
     >>> noise_factor(batch_size=4), noise_factor(batch_size=2, sampling="without_replacement", num_examples=5)
     (0.25, 0.375)

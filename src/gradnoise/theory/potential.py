@@ -246,7 +246,8 @@ def entropy_production(chain: LinearChain) -> float:
     Assumptions: Gaussian noise in every direction. With momentum the positions alone are no Markov chain: σ is then a lower bound.
     Limit: small steps η give η times `circulation(...).entropy_production`; commuting H and C give 0.
 
-    Reference: Kullback–Leibler form of the entropy production of a Markov chain, Gaspard (2004), J. Stat. Phys. 117.
+    Reference: Kullback–Leibler form of the entropy production of a Markov chain, Gaspard (2004), J. Stat. Phys. 117; the Gaussian form is
+    derived here.
 
     >>> from gradnoise.theory.stationary import linear_chain
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.8], [0.8, 1.0]]

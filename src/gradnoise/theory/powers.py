@@ -28,7 +28,8 @@ def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
     Assumptions: spectral radius of F below 1, else ValueError. Ω may be any matrix.
     Limit: F → 0 gives Ω. With n = 1 it is Ω/(1 − F²).
 
-    Reference: Smith (1968), Matrix equation XA + BX = C, SIAM J. Appl. Math. 16, for the doubling.
+    Reference: Smith (1968), Matrix equation XA + BX = C, SIAM J. Appl. Math. 16, for the doubling; derived here: the second m terms of the
+    series are the first m between Fᵐ and Fᵐᵀ.
 
     >>> stein([[0.5, 0.0], [0.0, 0.2]], [[3.0, 0.9], [0.9, 0.96]])
     array([[4., 1.],

@@ -67,7 +67,8 @@ def stable_exit_time(*, half_width: float, noise_scale: float, alpha: float) -> 
     Limit: α → 2 makes it infinite: Gaussian noise needs exponentially long. Compare `kramers_rate`, which depends on the barrier's height,
     where this depends on the basin's width.
 
-    Reference: Imkeller and Pavlyukevich (2006), Stoch. Proc. Appl. 116; Nguyen, Simsekli, Gurbuzbalaban, Richard (2019) for SGD.
+    Reference: Imkeller and Pavlyukevich (2006), Stoch. Proc. Appl. 116; Nguyen, Simsekli, Gurbuzbalaban, Richard (2019) for
+    SGD. The constant is derived here: 1/τ is the rate of jumps of ε L beyond ±a.
 
     >>> round(stable_exit_time(half_width=1.0, noise_scale=0.1, alpha=1.5), 3)
     79.267

@@ -222,7 +222,7 @@ def linear_chain(
     Assumptions: quadratic loss, constant noise. Shuffled epochs are no such chain and raise: use `stationary_covariance`.
     Limit: `.covariance` is `stationary_covariance(...)`.
 
-    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion in (θ, v).
+    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion in (θ, v); the recursion is derived here.
 
     >>> chain = linear_chain([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.5, batch_size=4)
     >>> round(chain.iact([0.0, 1.0]), 6), round(chain.iact([0.0, 1.0], quadratic=True), 6)
@@ -271,7 +271,7 @@ def chain_from_noise(
     Assumptions: quadratic loss, noise independent from step to step.
     Limit: S = 0, W = 2P/N is the full-batch Langevin algorithm.
 
-    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion; the state holds P m instead of m, so that all its entries are parameters.
+    Reference: Liu, Ziyin, Ueda (2021), as a linear recursion derived here; the state holds P m instead of m, so that all its entries are parameters.
 
     >>> chain_from_noise([[2.0, 0.0], [0.0, 1.0]], [[0.3, 0.1], [0.1, 0.2]], learning_rate=0.5).covariance.round(6)
     array([[0.075   , 0.025   ],
