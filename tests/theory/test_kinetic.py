@@ -321,7 +321,7 @@ def test_tuning_keeps_its_word_and_is_the_best(batch_size, change):
         try:
             other = theory.kinetic_tuning(H, C, num_examples=N, batch_size=batch_size, **trial)
         except ValueError as refused:
-            assert "cannot be met" in str(refused)  # noqa: PT017
+            assert "is not met by" in str(refused)  # noqa: PT017
             continue
         assert other.iact > tuned.iact * 0.999
 
@@ -354,14 +354,36 @@ def test_tuned_sampler_by_simulation():
     planted_defects(check(sample), right, wrong)
 
 
-def test_tuning_says_when_a_bound_cannot_be_met():
+def test_tuning_says_when_a_bound_is_not_met():
     with pytest.raises(
         ValueError,
-        match=r"step_size must be smaller or None, got 0\.5 and .* max_variance_error = 0\.05 cannot be met by BAOAB",
+        match=r"step_size must be smaller or None, got 0\.5 and .* max_variance_error = 0\.05 is not met by BAOAB, as",
     ):
         theory.kinetic_tuning(H, C, num_examples=N, batch_size=B, corrected=False, step_size=0.5, friction=0.1)
-    with pytest.raises(ValueError, match=r"max_noise_share = 0\.5 cannot be met"):
+    with pytest.raises(ValueError, match=r"max_noise_share = 0\.5 is not met by BAOAB, as"):
         theory.kinetic_tuning(H, C, num_examples=N, batch_size=B, step_size=1.0, friction=0.01)
+
+
+def test_tuning_says_where_it_has_looked():
+    """A bound that holds beyond the range is not refused as impossible."""
+    tight: dict[str, Any] = {"num_examples": N, "batch_size": 1, "max_noise_share": 1e-9}
+    both = (
+        r"batch_size must be larger: .* within the searched range \(0\.0001 ≤ h√\(largest r\) ≤ 4, 0\.001 ≤ γh ≤ 30\)"
+    )
+    with pytest.raises(ValueError, match=both):
+        theory.kinetic_tuning(H, C, **tight)
+    with pytest.raises(ValueError, match=r"friction must be larger .* range \(0\.0001 ≤ h√\(largest r\) ≤ 4\)"):
+        theory.kinetic_tuning(H, C, **tight, friction=1.0)
+
+
+@pytest.mark.parametrize("friction", [None, 0.3])
+@pytest.mark.parametrize("scheme", ["BAOAB", "OBABO"])
+def test_tuning_names_the_edge_of_an_unstable_step(scheme, friction):
+    """In the mass of the curvature every frequency is 1, and the edge 2."""
+    with pytest.raises(
+        ValueError, match=rf"step_size must be below (2|1\.99999), got 3: beyond it {scheme} is not stable"
+    ):
+        theory.kinetic_tuning(H, C, num_examples=N, batch_size=B, scheme=scheme, step_size=3.0, friction=friction)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.bias import variance_errors
-from gradnoise.theory.kinetic import kinetic_chain, kinetic_correction
+from gradnoise.theory.kinetic import kinetic_chain, kinetic_correction, kinetic_covariance
 from gradnoise.theory.kinetic_flows import Program, mode_maps, program_of
 from gradnoise.theory.modes import modes_of
 from gradnoise.theory.noise import batch_noise
@@ -138,7 +138,21 @@ def kinetic_tuning(
         tuned = _record(hessian, noise, setting, None, found[2], share)
         if not limits.corrected and tuned.variance_error <= limits.error * (1 + 1e-6):
             return tuned
+    _require_a_stable_step(hessian, noise, common, fixed)
     raise ValueError(_refusal(scheme, fixed, limits))
+
+
+def _require_a_stable_step(
+    hessian: Array, noise: Array, common: dict[str, Any], fixed: tuple[float | None, ...]
+) -> None:
+    """Raise with the edge where a given step is stable neither at the friction given nor at either end of those searched."""
+    step, friction = fixed
+    if step is None:
+        return
+    frictions = [low_or_high / step for low_or_high in _FRICTIONS] if friction is None else [friction]
+    settings = [common | {"step_size": step, "friction": value} for value in frictions]
+    if all(kinetic_chain(hessian, noise, **setting).spectral_radius >= 1 for setting in settings):
+        kinetic_covariance(hessian, noise, **settings[0])  # raises and names the edge
 
 
 def _refusal(scheme: str, fixed: tuple[float | None, ...], limits: _Limits) -> str:
@@ -150,9 +164,14 @@ def _refusal(scheme: str, fixed: tuple[float | None, ...], limits: _Limits) -> s
         if value is not None
     ]
     given = given or ["batch_size must be larger"]
-    return (
-        f"{' and '.join(given)}: {bound} cannot be met by {scheme}, as minibatch noise or the finite step is too large."
-    )
+    names = ("h√(largest r)", "γh")
+    searched = [
+        f"{low:g} ≤ {name} ≤ {high:g}"
+        for name, (low, high), value in zip(names, (_STEPS, _FRICTIONS), fixed, strict=True)
+        if value is None
+    ]
+    where = f" within the searched range ({', '.join(searched)})" if searched else ""
+    return f"{' and '.join(given)}: {bound} is not met by {scheme}{where}, as minibatch noise or the finite step is too large."
 
 
 def _mass(mass: str | ArrayLike | None, hessian: Array) -> Array:
