@@ -92,10 +92,12 @@ def scores(problem: gn.Problem, draws: np.ndarray, data: dict[str, np.ndarray]) 
     }
 
 
-def study(rows: int = 60_000, epochs: int = 12, num_draws: int = 30, key: int = 0) -> list[dict[str, Any]]:
-    """Return one row a network and method."""
+def study(
+    rows: int = 60_000, epochs: int = 12, num_draws: int = 30, key: int = 0, only: str = ""
+) -> list[dict[str, Any]]:
+    """Return one row a network (those whose name starts with `only`) and method."""
     data, out = mnist(rows), []
-    for name in networks(data, key):
+    for name in (n for n in networks(data, key) if n.startswith(only)):
         began = time.perf_counter()
         members = []
         for member in range(MEMBERS):
