@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from studies import deep_mnist, recording
 
 
@@ -17,7 +16,6 @@ def test_predictives_of_constant_sgd_and_averages_beat_the_network_they_start_fr
     one = found["one network"]
     for method in ("constant SGD", "iterate averaging"):
         assert found[method]["nll"] < one["nll"] + 2 * one["nll_standard_error"]
-        assert "trustworthy" in found[method]["verdict"] or "approximate" in found[method]["verdict"]
         assert "stiffest directions" in found[method]["plan"]
 
 
