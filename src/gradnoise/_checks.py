@@ -143,21 +143,26 @@ def vector(name: str, value: ArrayLike, size: int | None = None) -> Array:
     return array
 
 
-def square(name: str, value: ArrayLike, size: int | None = None) -> Array:
-    """Return `value` as a finite float64 square matrix (D, D)."""
+def square(name: str, value: ArrayLike, size: int | None = None, *, like: str | None = None) -> Array:
+    """Return `value` as a finite float64 square matrix (D, D); `like` names the argument that `size` was read from."""
     array = _finite(name, value)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         msg = f"{name} must be a square matrix (D, D), got shape {array.shape}."
         raise ValueError(msg)
     if size is not None and array.shape[0] != size:
-        msg = f"{name} must have shape ({size}, {size}) like the other matrices, got {array.shape}."
+        if like is not None:  # which of the two is wrong cannot be known
+            msg = f"{name} and {like} must have the same shape, got {array.shape} and {(size, size)}."
+        else:
+            msg = f"{name} must have shape ({size}, {size}) like the other matrices, got {array.shape}."
         raise ValueError(msg)
     return array
 
 
-def symmetric(name: str, value: ArrayLike, size: int | None = None, *, definite: str = "any") -> Array:
+def symmetric(
+    name: str, value: ArrayLike, size: int | None = None, *, definite: str = "any", like: str | None = None
+) -> Array:
     """Return `value` as a symmetric float64 matrix; `definite` is "any", "semi" (eigenvalues >= 0 up to rounding) or "positive"."""
-    array = square(name, value, size)
+    array = square(name, value, size, like=like)
     scale = float(np.max(np.abs(array)))
     gap = float(np.max(np.abs(array - array.T)))
     if gap > 1e-8 * scale:

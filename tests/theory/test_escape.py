@@ -355,12 +355,26 @@ def test_times_beyond_float64_and_rates_beyond_the_edge_are_refused():
         theory.chain_passage_time(
             lambda x: x**3 - x, lambda x: 0 * x + 0.1, learning_rate=0.1, start=-1.0, target=1.0, low=-3.0
         )
-    with pytest.raises(ValueError, match="learning_rate is too small"):
+    with pytest.raises(ValueError, match="learning_rate is too small for the exact chain, got 1e-06 with radius 2:"):
         theory.quadratic_exit_time(radius=2.0, **{**law, "learning_rate": 1e-6})
     with pytest.raises(ValueError, match="stability edge 2,"):
         theory.bowl_passage_time(curvature=1.0, learning_rate=3.0, batch_size=1, loss_ratio=10.0)
     well = {"minimum_loss": 0.1, "saddle_loss": 0.2, "escape_curvature": 1.0, "saddle_curvature": 1.0, "batch_size": 1}
     with pytest.raises(ValueError, match="stability edge 2,"):
         theory.escape_rate(learning_rate=5.0, **well)
-    with pytest.raises(ValueError, match="exponent B"):
+    # η h_e (n/2 − 1) = ½(28/2 − 1) = 6.5, with n = 1 + 27
+    words = r"batch_size must be above .* = 6\.5, got 1: with n = 28 of transverse_curvatures .*exponent B/.* is -11, not > 0"
+    with pytest.raises(ValueError, match=words):
         theory.escape_rate(learning_rate=0.5, transverse_curvatures=[3.0] * 9, **well)
+    at_seven = theory.escape_rate(learning_rate=0.5, transverse_curvatures=[3.0] * 9, **well | {"batch_size": 7})
+    assert 0 < at_seven < 1
+
+
+def test_a_time_beyond_float64_names_what_makes_it_long():
+    law = {"curvature": 1.0, "gradient_variance": 4.0, "learning_rate": 0.5, "batch_size": 4}
+    with pytest.raises(ValueError, match=r"radius must be smaller or learning_rate larger, got 6 and 0\.5: the mean"):
+        theory.quadratic_exit_time(radius=6.0, **law)
+    assert theory.quadratic_exit_time(radius=3.0, **law) < theory.quadratic_exit_time(radius=3.5, **law) < 1e11
+    path = {"learning_rate": 0.5, "start": 0.0, "low": -3.0}
+    with pytest.raises(ValueError, match=r"target must be nearer or learning_rate larger, got 6 and 0\.5: the mean"):
+        theory.chain_passage_time(lambda x: x, lambda x: 1 + 0 * x, target=6.0, **path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from calls import valid_call
 
 from gradnoise import theory
 
@@ -18,7 +21,7 @@ NAN = np.array([[1.0, np.nan], [0.0, 1.0]])
     [
         ((NAN, C), {}, r"hessian must be finite, but entry \(0, 1\)"),
         ((H[:1], C), {}, "hessian must be a square matrix"),
-        ((np.eye(3), C), {}, r"hessian must have shape \(2, 2\)"),
+        ((np.eye(3), C), {}, r"hessian and gradient_covariance must have the same shape, got \(3, 3\) and \(2, 2\)\."),
         ((-H, C), {}, "hessian must be positive definite"),
         ((H, [[1, 2], [2, 1]]), {}, "gradient_covariance must have no negative eigenvalue"),
         ((H, [[1, 2], [0, 1]]), {}, "gradient_covariance must be symmetric"),
@@ -170,3 +173,17 @@ def test_kernels_check_what_they_are_given():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    "formula", ["stationary_covariance", "langevin_covariance", "kinetic_tuning", "shuffled_covariance"]
+)
+@pytest.mark.parametrize("short", ["hessian", "gradient_covariance"])
+def test_two_matrices_of_different_size_are_both_named(formula, short):
+    """Which of the two is wrong cannot be known."""
+    setting = valid_call(formula)
+    setting[short] = np.array([[1.0]])
+    shapes = [setting[name].shape for name in ("hessian", "gradient_covariance")]
+    words = f"hessian and gradient_covariance must have the same shape, got {shapes[0]} and {shapes[1]}."
+    with pytest.raises(ValueError, match=re.escape(words)):
+        getattr(theory, formula)(**setting)

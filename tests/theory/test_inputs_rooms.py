@@ -23,7 +23,10 @@ CALLS = [
     (lambda: theory.natural_gradient_inverse_moment(num_params=2, **SGD), "num_params must be >= 3"),
     (lambda: theory.position_velocity_law(H, C, time="continuous", **SGD), "momentum must lie in"),
     (lambda: theory.effective_temperature(H, C, sampling="shuffled", **SGD), "sampling must be one of"),
-    (lambda: theory.continuous_autocovariance(H, [[1.0]], lag=1, **SGD), "hessian must have shape"),
+    (
+        lambda: theory.continuous_autocovariance(H, [[1.0]], lag=1, **SGD),
+        "hessian and gradient_covariance must have the same shape, got (2, 2) and (1, 1)",
+    ),
     (
         lambda: theory.averaging_factors(H, learning_rate=1.0, window=10),
         "learning_rate must be below the stability edge",

@@ -129,7 +129,7 @@ def rmsprop_law(
 
 def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, eps: float, scale: float) -> AdaptiveLaw:
     """Law at `rate`, or an error that names the largest `learning_rate` = rate/scale with one."""
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     floor = np.diag(noise)
     if floor.min() <= 0:
         msg = f"gradient_covariance must have a positive diagonal for an adaptive rule, but entry {int(floor.argmin())} is {floor.min():.3g}. Leave that parameter out."

@@ -97,7 +97,7 @@ def bayesian_tuning(
     (0.027103, 165.9, array([0.0768, 0.2   ]))
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     method = _checks.one_of("method", method, ("corrected", "langevin"))
     allowed = _checks.positive("budget", budget)
     size, examples = len(noise), _checks.integer("num_examples", num_examples)

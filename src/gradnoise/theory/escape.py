@@ -227,7 +227,11 @@ def escape_rate(
     cold = _checks.integer("batch_size", batch_size) / (rate * h)
     count = 1 + (float(others.sum()) / h if kind == "trace" else len(others))
     if cold + 1 <= count / 2:
-        msg = f"the exponent B/(ηh_e) + 1 − n/2 must be > 0, got {cold + 1 - count / 2:.4g}: so much noise leaves no stationary law in the well."
+        msg = (
+            f"batch_size must be above learning_rate · escape_curvature · (n/2 − 1) = {rate * h * (count / 2 - 1):.6g}, got {batch_size}: "
+            f"with n = {count:.6g} of transverse_curvatures and exponent={kind!r} the exponent B/(ηh_e) + 1 − n/2 is "
+            f"{cold + 1 - count / 2:.4g}, not > 0, and so much noise leaves no stationary law in the well."
+        )
         raise ValueError(msg)
     factor = math.log(cold) / 2 + math.lgamma(cold + 0.5) - math.lgamma(cold + 1) if shape == "student" else 0.0
     value = math.log(h * down) / 2 - math.log(2 * math.pi) - factor

@@ -122,7 +122,7 @@ def fisher_scoring_preconditioner(
     time = _checks.one_of("time", time, ("discrete", "continuous"))
     examples, epsilon = _checks.integer("num_examples", num_examples), _checks.positive("step_size", step_size)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     total = epsilon * noise + _checks.symmetric("injected", injected, len(noise), definite="semi")
     if kind == "full":
         bend = epsilon / examples * hessian if time == "discrete" else 0.0

@@ -251,7 +251,7 @@ def _setting(
 ) -> _Setting:
     examples = _checks.integer("num_examples", num_examples)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     weight = np.eye(len(noise)) if mass is None else _checks.symmetric("mass", mass, len(noise), definite="positive")
     inverse = np.linalg.inv(weight)
     found = modes_of(hessian, (inverse + inverse.T) / 2)

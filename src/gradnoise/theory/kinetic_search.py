@@ -111,7 +111,7 @@ def kinetic_tuning(
     (3.4, True, 0.5)
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     examples, program = _checks.integer("num_examples", num_examples), program_of(scheme)
     weight = _mass(mass, hessian)
     fixed = tuple(

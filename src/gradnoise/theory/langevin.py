@@ -62,7 +62,7 @@ def langevin_covariance(
     time = _checks.one_of("time", time, ("discrete", "continuous"))
     sampling = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
-    hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive", like="gradient_covariance")
     examples, epsilon = _checks.integer("num_examples", num_examples), _checks.positive("step_size", step_size)
     rate = epsilon * examples / 2
     found = modes_of(hessian, checked_preconditioner(rate, preconditioner, len(hessian)))
@@ -130,7 +130,7 @@ def langevin_correction(
            [0.  , 0.09]])
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     step = _checks.symmetric("preconditioner", preconditioner, len(noise), definite="positive")
     examples, mu = _checks.integer("num_examples", num_examples), _checks.momentum(momentum)
     need = (1 - mu) / (1 + mu) * hessian + examples * noise
@@ -205,7 +205,7 @@ def corrected_langevin_tuning(
            [0.       , 0.0036364]]))
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     examples = _checks.integer("num_examples", num_examples)
     fraction = _checks.within("fraction", fraction, 0.0, 1.0, closed="right")
     # λ_max(A^{-½}SA^{-½}), and Cov ξ in the coordinates where A = I, so that nothing is lost on ill-conditioned A

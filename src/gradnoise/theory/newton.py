@@ -51,7 +51,7 @@ def newton_covariance(
            [-0.0611842,  0.1942197]])
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     eta, mu = _newton_rate(learning_rate, momentum)
     inverse = inverse_of(hessian, 1.0)
     full = eta * (1 + mu) / ((1 - mu) * (2 * (1 + mu) - eta)) * inverse @ noise @ inverse

@@ -139,7 +139,8 @@ def chain_passage_time(
     # unknowns: τ at the nodes, and at `low`
     system = np.zeros((count + 1, count + 1))
     system[:, :count], system[:, count] = kernel[:-1], below[:-1]
-    return _first_step(system, np.append(kernel[-1], below[-1]))
+    wish = f"target must be nearer or learning_rate larger, got {target:g} and {rate:g}"
+    return _first_step(system, np.append(kernel[-1], below[-1]), wish)
 
 
 def quadratic_exit_time(
@@ -177,13 +178,14 @@ def quadratic_exit_time(
     spread = rate * np.sqrt(c / batch_size)
     count = max(60, int(16 * b / spread) + 1)
     if count > MOST_NODES:
-        msg = f"learning_rate is too small for the exact chain: a step's noise is {spread / b:.2g} of the radius. Use diffusion_passage_time."
+        msg = f"learning_rate is too small for the exact chain, got {rate:g} with radius {b:g}: a step's noise is {spread / b:.2g} of the radius. Use diffusion_passage_time."
         raise ValueError(msg)
     nodes, weights = np.polynomial.legendre.leggauss(count)
     nodes, weights = b * nodes, b * weights
     gap = (nodes[None, :] - (1 - rate * h) * np.append(nodes, 0.0)[:, None]) / spread
     kernel = np.exp(-(gap**2) / 2) / np.sqrt(2 * np.pi) / spread * weights
-    return _first_step(kernel[:-1], kernel[-1])
+    wish = f"radius must be smaller or learning_rate larger, got {b:g} and {rate:g}"
+    return _first_step(kernel[:-1], kernel[-1], wish)
 
 
 def bowl_passage_time(
@@ -238,13 +240,13 @@ def bowl_passage_time(
     return diffusion_passage_time(slope, lambda s: heat * h * (1 + s * s) / 2, start=0.0, target=end, low=0.0, log=log)
 
 
-def _first_step(system: Array, row: Array) -> float:
-    """Solve τ = 1 + K τ at the nodes and take one step of `row` into them; refuse what float64 cannot resolve."""
+def _first_step(system: Array, row: Array, wish: str) -> float:
+    """Solve τ = 1 + K τ at the nodes and take one step of `row` into them; refuse, with a wish, what float64 cannot resolve."""
     times = np.linalg.solve(np.eye(len(system)) - system, np.ones(len(system)))
     value = float(1 + row @ times)
     if not 1 <= value <= LONGEST:
         msg = (
-            f"the mean passage time must be below {LONGEST:.0e} steps to be resolved in float64, and here it is longer. "
+            f"{wish}: the mean passage time must be below {LONGEST:.0e} steps to be resolved in float64, and here it is longer. "
             "Its exponent is ln τ ≈ b²/(2Σ) for a quadratic region; `kramers_rate` has it for a smooth barrier."
         )
         raise ValueError(msg)

@@ -100,7 +100,7 @@ def position_velocity_law(
         return PositionVelocity(chain.covariance, cross + cross.T, cross)
     mu = _inertia(momentum)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
     modal = continuous_covariance(found.rates, found.gradient_noise(noise), momentum=mu)
     pull = found.rates[:, None] * modal
@@ -265,7 +265,7 @@ def continuous_autocovariance(
     """
     lag, mu = _checks.real("lag", lag), _checks.momentum(momentum)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
     modal = continuous_covariance(found.rates, found.gradient_noise(noise), momentum=mu)
     if mu == 0:

@@ -55,7 +55,7 @@ def reverse_learning_rate(
     time = _checks.one_of("time", time, ("discrete", "continuous"))
     mu, examples = _checks.momentum(momentum), _checks.integer("num_examples", num_examples)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     low, high = np.linalg.eigvalsh(noise)[[0, -1]]
     if low <= 1e-14 * high:
         msg = "gradient_covariance must be positive definite here: a direction without noise makes KL(posterior‖q) infinite."

@@ -81,7 +81,7 @@ def scheduled_langevin_covariance(
     (array([0.010855, 0.041364]), array([0.011006, 0.041624]), array([0.01052 , 0.040807]))
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     examples = _checks.integer("num_examples", num_examples)
     epsilon = _checks.vector("step_sizes", step_sizes)
     if not (epsilon.size and epsilon.min() > 0):

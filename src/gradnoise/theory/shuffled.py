@@ -214,7 +214,7 @@ def _prepared(
     preconditioner: ArrayLike | None,
 ) -> tuple[Modes, Array, dict[str, Any]]:
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
-    hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive", like="gradient_covariance")
     examples = None if num_examples is None else _checks.integer("num_examples", num_examples)
     size, mu = _checks.batch_size(batch_size, examples, "shuffled"), _checks.momentum(momentum)
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))

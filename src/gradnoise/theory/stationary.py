@@ -84,7 +84,7 @@ def stationary_covariance(
         )
     _checks.one_of("position", position, ("mean",))  # an epoch has positions, independent batches have none
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     mu = _checks.momentum(momentum)
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(noise)))
     if time == "continuous":
@@ -230,7 +230,7 @@ def linear_chain(
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     return chain_from_noise(
-        _checks.symmetric("hessian", hessian, len(noise), definite="positive"),
+        _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance"),
         noise,
         learning_rate=learning_rate,
         momentum=momentum,

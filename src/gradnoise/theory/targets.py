@@ -65,7 +65,7 @@ def preconditioner_for(
            [-0.04884  ,  0.3256003]])
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     if isinstance(target, str):
         factor = noise_factor(batch_size=batch_size, sampling=sampling, num_examples=num_examples)
         return _by_name(target, hessian, noise, factor, _checks.momentum(momentum), temperature, num_examples)

@@ -49,7 +49,9 @@ def long_run_bound(
            [-0.1835527,  0.5826591]])
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    inverse = inverse_of(_checks.symmetric("hessian", hessian, len(noise), definite="positive"), 1.0)
+    inverse = inverse_of(
+        _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance"), 1.0
+    )
     bound = inverse @ noise @ inverse
     return np.asarray((bound + bound.T) / 2)
 

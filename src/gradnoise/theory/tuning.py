@@ -73,7 +73,7 @@ def optimal_learning_rate(
     if hessian is None:
         msg = "hessian must be given when time='discrete', got None: the exact optimum depends on the curvature. Pass it, or time='continuous'."
         raise ValueError(msg)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     return discrete_rate(hessian, noise, shape, examples, mu)
 
 
@@ -124,7 +124,7 @@ def optimal_preconditioner(
     mu = _checks.momentum(momentum)
     examples = _checks.integer("num_examples", num_examples)
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
-    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive")
+    hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     if kind == "full":
         if time == "continuous":
             require_noise(noise, hessian)
