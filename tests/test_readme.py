@@ -35,5 +35,5 @@ def test_readme_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ratio = (names["run"].covariance / names["predicted"]).diagonal()
     assert ratio.min() > 0.8
     assert ratio.max() < 1.25
-    assert "corrected Langevin" in capsys.readouterr().out
+    assert "constant SGD" in capsys.readouterr().out
     assert names["posterior"].verdict.level == "trustworthy"
