@@ -44,7 +44,10 @@ COLUMNS = (
 Known = tuple[Problem, Any, Any]  # problem, mode, variational law
 Sampler = Callable[[list[Known]], Any]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "iterate_averaging": {"preconditioner": "curvature", "tolerance": 0.15},  # the least that N = 500 allows for all sets
+    "iterate_averaging": {
+        "preconditioner": "curvature",
+        "tolerance": 0.15,
+    },  # the least that N = 500 allows for all sets
     "langevin": {"preconditioner": "curvature"},
 }
 

@@ -58,7 +58,9 @@ def test_too_few_draws_verify_nothing() -> None:
 
 def test_a_mode_that_is_none_is_refused(known: Any) -> None:
     problem, mode, law = known("digits")
-    with pytest.raises(ValueError, match=r"mode must be a minimum of the loss, got params .* standard deviations from one"):
+    with pytest.raises(
+        ValueError, match=r"mode must be a minimum of the loss, got params .* standard deviations from one"
+    ):
         plan("constant_sgd", problem, batch_size=32, mode=np.zeros(problem.num_params))
     assert plan("constant_sgd", problem, batch_size=32, mode=mode.vector, law=law).where.at == "posterior"
     assert plan("constant_sgd", problem, batch_size=32, mode=mode.vector, at="mode").where.at == "mode"

@@ -49,7 +49,9 @@ def test_constant_sgd_on_breast_cancer_is_called_not_trustworthy(known: Any, nut
     assert averaged.verdict.numbers["noise_drift"] > 1.1
 
 
-@pytest.mark.parametrize("name", ["digits", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wine", "protein"))])
+@pytest.mark.parametrize(
+    "name", ["digits", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wine", "protein"))]
+)
 def test_corrected_langevin_reaches_the_floor(name: str, known: Any) -> None:
     problem, mode, law = known(name)
     made = corrected_langevin(

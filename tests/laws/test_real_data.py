@@ -29,7 +29,9 @@ def study() -> Any:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("name", ["wine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("skin", "protein"))])
+@pytest.mark.parametrize(
+    "name", ["wine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("skin", "protein"))]
+)
 def test_exact_discrete_law_on_real_data(name: str, study: Any, shared_data: Any) -> None:
     """Worst z over eigendirections; with constant noise where the data allow it, else against the noise averaged over the law."""
     result = study.measure(name, shared_data)
