@@ -66,7 +66,7 @@ def test_corrected_langevin_reaches_the_floor(name: str, known: Any) -> None:
     assert wrong > 3 * floor, "a 15 % error in every variance would pass"
 
 
-@pytest.mark.parametrize("name", ["digits", "wine"])
+@pytest.mark.parametrize("name", ["digits", pytest.param("wine", marks=pytest.mark.slow)])
 def test_full_preconditioner_samples_the_posterior_where_noise_is_constant(name: str, known: Any) -> None:
     problem, mode, law = known(name)
     made = constant_sgd(problem, batch_size=64, num_draws=2500, num_chains=8, mode=mode, law=law, progress=False)
@@ -75,7 +75,9 @@ def test_full_preconditioner_samples_the_posterior_where_noise_is_constant(name:
     assert 0.93 < ratios.mean() < 1.07
 
 
-@pytest.mark.parametrize("kind", ["scalar", "diagonal", "sqrt"])
+@pytest.mark.parametrize(
+    "kind", ["scalar", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("diagonal", "sqrt"))]
+)
 def test_restricted_preconditioners_follow_their_prediction_and_say_so(kind: str, known: Any) -> None:
     problem, mode, law = known("wine")
     made = constant_sgd(

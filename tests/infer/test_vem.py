@@ -133,6 +133,7 @@ def test_variational_em_settles_at_its_fixed_point(name: str, noise: str) -> Non
     assert found.final.value[0] == pytest.approx(evidence_optimum(name), rel=0.05)
 
 
+@pytest.mark.slow
 def test_groups_and_a_diagonal_preconditioner() -> None:
     """Two groups of weights of different size get their own precision; a third stays as it is."""
     r = np.random.default_rng(7)

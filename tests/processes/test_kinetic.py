@@ -101,7 +101,7 @@ def test_every_scheme_follows_its_chain(scheme: str, h: float, gamma: float, ora
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("scheme", ["BAOAB", "OBABO", "UBU"])
+@pytest.mark.parametrize("scheme", ["BAOAB", *(pytest.param(s, marks=pytest.mark.slow) for s in ("OBABO", "UBU"))])
 def test_corrected_schemes_sample_the_posterior_at_a_finite_step(scheme: str) -> None:
     settings: dict[str, Any] = {"step_size": 0.5, "friction": 2.0, "num_examples": N, "scheme": scheme, "mass": H}
     injected = gn.theory.kinetic_correction(H, C, batch_size=60, **settings)
