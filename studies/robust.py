@@ -149,7 +149,7 @@ def coverage(num_sets: int, batch: int, num_draws: int = 100) -> dict[str, Any]:
         theta, problem = data_set(seed)
         law = law_at_mode(problem)
         truths.append(theta)
-        plans.append(plan_constant_sgd(problem, batch_size=batch, target="sandwich", mode=law, law=law))
+        plans.append(plan_constant_sgd(problem, batch_size=batch, target="sandwich", mode=law.mode, law=law))
         plain.append(np.abs(law.mean - theta) < 1.96 * np.sqrt(np.diag(law.covariance)))
     draws = run_together(plans, num_draws, at_once=25).astype(np.float64)
     held = np.abs(draws.mean(1) - np.stack(truths)) < 1.96 * draws.std(1, ddof=1)

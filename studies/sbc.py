@@ -44,10 +44,10 @@ COLUMNS = (
 Known = tuple[Problem, Any, Any]  # problem, mode, variational law
 Sampler = Callable[[list[Known]], Any]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "iterate_averaging": {"preconditioner": "curvature"},
+    "iterate_averaging": {"preconditioner": "curvature", "tolerance": 0.1},
     "langevin": {"preconditioner": "curvature"},
 }
-LARGER = {"iterate_averaging": 2000}  # rows, where 500 are refused: within 5 % averaging needs 800
+LARGER = {"iterate_averaging": 2000}  # rows: 500 would need a tolerance of 0.15, and fail the test by it
 
 
 def data_set(seed: int, rows: int = ROWS) -> tuple[Array, Problem]:
