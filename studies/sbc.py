@@ -47,7 +47,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "iterate_averaging": {"preconditioner": "curvature", "tolerance": 0.1},
     "langevin": {"preconditioner": "curvature"},
 }
-LARGER = {"iterate_averaging": 2000}  # rows: 500 would need a tolerance of 0.15, and fail the test by it
+LARGER = {
+    "iterate_averaging": 2000
+}  # rows: fewer are refused within 10 %; it fails by the shift of its mean, which its plan predicts
 
 
 def data_set(seed: int, rows: int = ROWS) -> tuple[Array, Problem]:
