@@ -223,8 +223,7 @@ def sample(
         key=key,
     )
     made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress)
-    verdict = made.verdict._replace(reasons=(f"Chosen: {chosen.reason}", *made.verdict.reasons))
-    return dataclasses.replace(made, verdict=verdict, settings={**made.settings, "choice": chosen.reason})
+    return _told(made, chosen.reason)
 
 
 def _sample_large(
@@ -235,14 +234,19 @@ def _sample_large(
     settings = {"batch_size": size, "preconditioner": "low_rank", "rank": RANK, "fraction": LARGE_FRACTION}
     made = plan("corrected_langevin", problem, **settings, sampling=sampling, mode=mode, key=key)
     why = (
-        f"Chosen: {made.method}, the only one with a correction above {derivatives.DENSE} parameters; its error is predicted along "
+        f"{made.method}, the only one with a correction above {derivatives.DENSE} parameters; its error is predicted along "
         f"the {RANK} stiffest directions only, and no budget can be kept in the others."
     )
     done: Posterior = made.run(
         num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, progress=progress
     )
-    verdict = done.verdict._replace(reasons=(why, *done.verdict.reasons))
-    return dataclasses.replace(done, verdict=verdict, settings={**done.settings, "choice": why})
+    return _told(done, why)
+
+
+def _told(made: Posterior, reason: str) -> Posterior:
+    """Put the reason of the choice first in the verdict, and among the settings."""
+    verdict = made.verdict._replace(reasons=(f"Chosen: {reason}", *made.verdict.reasons))
+    return dataclasses.replace(made, verdict=verdict, settings={**made.settings, "choice": reason})
 
 
 def _methods(methods: Any) -> tuple[str, ...]:

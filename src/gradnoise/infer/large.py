@@ -179,7 +179,9 @@ def plan_large_sgd(
         "stiffest_rate": float(found.rates[0]),
         "window": window,
     }
-    variances = found.noise / size / (found.rates * (2 - found.rates)) * _average_factor(found.rates, window)
+    per_step = theory.noise_factor(batch_size=size, sampling=sampling, num_examples=problem.num_examples)
+    factors = theory.averaging_factors(np.diag(found.rates), learning_rate=1.0, window=window)[::-1]  # theory's ascend
+    variances = found.noise * per_step / (window * found.rates**2) * factors
     name = "iterate averaging" if window > 1 else "constant SGD"
     return LargePlan(
         f"{name} ({kind} preconditioner)",
@@ -265,14 +267,6 @@ def plan_large_langevin(
         1,
         settings,
     )
-
-
-def _average_factor(rates: Array, window: int) -> Array | float:
-    """Variance of a mean of `window` iterates over that of one, direction by direction."""
-    if window == 1:
-        return 1.0
-    kept = 1 - rates
-    return np.asarray((1 + kept) / rates / window - 2 * kept * (1 - kept**window) / (rates * window) ** 2)
 
 
 def _start(problem: Any, mode: Any) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradnoise import _checks, theory
 from gradnoise._types import Array
-from gradnoise.processes.structured import Structured
+from gradnoise.processes.structured import Structured, symmetric_root
 
 KINDS = ("full", "diagonal", "low_rank")
 
@@ -80,13 +80,13 @@ def low_rank_structure(
     known = theory.langevin_correction(
         np.diag(values), noise, preconditioner=np.diag(eta / values), num_examples=num_examples, batch_size=1
     )
-    root = np.diag(eta / values) @ _root(known)
+    inner = np.diag(eta / values)
     outside = eta / edge
     added = outside * np.sqrt(max(0.0, (2 / outside - curvature) / num_examples - spread))
     size = len(vectors)
     return Structure(
-        Structured(np.full(size, outside), vectors, np.diag(eta / values) - outside * np.eye(len(values))),
-        Structured(np.full(size, added), vectors, _symmetric_root(root @ root.T) - added * np.eye(len(values))),
+        Structured(np.full(size, outside), vectors, inner - outside * np.eye(len(values))),
+        Structured(np.full(size, added), vectors, symmetric_root(inner @ known @ inner) - added * np.eye(len(values))),
         eta,
         eta_max,
     )
@@ -113,13 +113,3 @@ def dense_structure(
         float(np.trace(noise) - np.trace(projected)) / left,
     )
     return low_rank_structure(leading, basis, projected, rest, num_examples=num_examples, fraction=fraction)
-
-
-def _root(matrix: Array) -> Array:
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-
-
-def _symmetric_root(matrix: Array) -> Array:
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, ArrayLike, Pytree
+from gradnoise.processes.structured import symmetric_root
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, kinetic_chain
 from gradnoise.theory.kinetic_flows import SOURCES, coefficients, program_of, refreshed
@@ -171,7 +172,7 @@ def kinetic(
         tuple(float(c) for c in coefficients(a, share * h, gamma)) if a != "G" else () for a, share in program
     )
     letters = "".join(a for a, _ in program)
-    root: Any = examples**-0.5 if covariance is None else _root(covariance)
+    root: Any = examples**-0.5 if covariance is None else symmetric_root(covariance)
     return Kinetic(oracle, scheme, letters, numbers, h, gamma, examples, weight, inverse, root, given)
 
 
@@ -184,9 +185,3 @@ def _times(matrix: Any, vector: Any) -> Any:
 def _flat(tree: Pytree) -> Any:
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)]
     return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves)
-
-
-def _root(covariance: Array) -> Array:
-    """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, ArrayLike, Pytree
-from gradnoise.processes.structured import check_size, dense, times
+from gradnoise.processes.structured import check_size, dense, symmetric_root, times
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, chain_from_noise
 
@@ -147,12 +147,12 @@ def langevin(
     )
     if injected_covariance is not None:
         covariance = _checks.symmetric("injected_covariance", injected_covariance, definite="semi")
-        return Langevin(oracle, rate, matrix, _root(covariance), falling)
+        return Langevin(oracle, rate, matrix, symmetric_root(covariance), falling)
     if num_examples is None:
         msg = "num_examples must be given when injected_covariance is None: the default is (2·learning_rate/N)·P."
         raise ValueError(msg)
     scale = 2 * rate / _checks.integer("num_examples", num_examples)
-    return Langevin(oracle, rate, matrix, scale**0.5 if matrix is None else _root(scale * matrix), falling)
+    return Langevin(oracle, rate, matrix, scale**0.5 if matrix is None else symmetric_root(scale * matrix), falling)
 
 
 def checked_schedule(schedule: Any) -> Decreasing:
@@ -164,9 +164,3 @@ def checked_schedule(schedule: Any) -> Decreasing:
         _checks.positive("schedule's offset", schedule.offset),
         _checks.within("schedule's power", schedule.power, 0.0, 1.0, closed="right"),
     )
-
-
-def _root(covariance: Array) -> Array:
-    """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

@@ -38,6 +38,12 @@ class Structured:
         return np.diag(np.asarray(self.diagonal, np.float64)) + basis @ np.asarray(self.core, np.float64) @ basis.T
 
 
+def symmetric_root(covariance: Array) -> Array:
+    """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
 def times(matrix: Any, vector: Any) -> Any:
     """Return matrix @ vector for a scalar, the diagonal of a diagonal matrix (D,), a matrix (D, D) or a `Structured` one."""
     if isinstance(matrix, Structured) or jnp.ndim(matrix) == 2:
