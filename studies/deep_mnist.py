@@ -116,11 +116,13 @@ def study(
             )
             made = tuned.run(num_draws=num_draws, num_chains=1, key=key, thin=None, burn_in=None, progress=False)
             notes[method] = {"plan": str(tuned), "verdict": str(made)}
-            shown.append((method, np.asarray(made.draws), time.perf_counter() - began))
+            draws = np.asarray(made.draws)
+            shown.append((method, draws, time.perf_counter() - began))
+            # single networks trained as long: what remains of the gain is the averaging of predictions
+            alone = ("its last iterate", draws[:, -1:]) if window == 1 else ("its mean", draws.mean(1, keepdims=True))
+            shown.append((f"{method}: {alone[0]}, one network", alone[1], shown[-1][2]))
             if window == 1:
-                shown.append(
-                    ("SWAG-like fit to constant SGD", swag(np.asarray(made.draws), num_draws, key), shown[-1][2])
-                )
+                shown.append(("SWAG-like fit to constant SGD", swag(draws, num_draws, key), shown[-1][2]))
         for method, draws, seconds in shown:
             row = {"network": name, "method": method, **scores(problem, draws, data), "seconds": seconds}
             out.append({**row, **notes.get(method, {})})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import iterate_averaging, plan
+from gradnoise.infer import Refused, iterate_averaging, plan
 from gradnoise.testing import assert_covariance, planted_defects
 
 
@@ -149,6 +149,38 @@ def test_inputs_with_tails_are_refused_with_the_numbers() -> None:
     with pytest.raises(ValueError, match=r"tolerance must be larger than 0\.15") as caught:
         plan("iterate_averaging", batch_size=4, tolerance=0.15, **case)
     assert "noise" in str(caught.value)
+
+
+def skewed(n: int) -> dict[str, Any]:
+    """Logistic regression whose loss is skewed around its mode: the classes are far from even."""
+    r = np.random.default_rng(20)
+    x = r.normal(size=(n, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 0.8, 0.4], [0.0, 0.0, 1.2]])
+    y = (r.random(n) < 1 / (1 + np.exp(-x @ [1.5, 1.0, -1.0]))).astype(float)
+    return known(gn.models.logistic_regression(x, y, prior_scale=1.0, intercept=False))
+
+
+@pytest.mark.law
+def test_a_mean_that_moves_with_the_rate_is_predicted_and_weighed() -> None:
+    """The third derivative moves the iterates' mean in proportion to the rate, while the width of their averages stays."""
+    case = skewed(4000)
+    law = case["law"]
+    common: dict[str, Any] = {"batch_size": 64, "preconditioner": "curvature"}
+    made = plan("iterate_averaging", tolerance=0.1, **common, **case)
+    rate = made.settings["learning_rate"]
+    assert made.expected_error < 0.13  # 0.1 for the sandwich, and what C ≠ H adds
+    assert 0.15 < made.mean_error < 0.35
+    assert f"the mean {made.mean_error:.2g} standard deviations off" in str(made)
+    larger = plan("iterate_averaging", learning_rate=2 * rate, **common, **case)
+    assert larger.mean_error == pytest.approx(2 * made.mean_error, rel=0.3)  # not linear to the end
+    assert larger.expected_error > 2 * made.expected_error
+    run = made.run(num_draws=16, num_chains=768, key=5, progress=False)
+    planted_defects(
+        lambda mean: assert_covariance(run.draws, made.predicted_covariance, mean=mean, false_fail=1e-6, detects=0.15),
+        made.predicted_mean,
+        {"the target's mean": law.mean, "twice the shift": 2 * made.predicted_mean - law.mean, "the mode": law.mode},
+    )
+    with pytest.raises(Refused, match=r"tolerance must be larger than 0\.04 .* the mean by 0\.\d+ standard deviations"):
+        plan("iterate_averaging", tolerance=0.04, **common, **skewed(2000))
 
 
 def test_epochs_are_refused_with_the_variance_they_would_give(paper: dict[str, Any]) -> None:

@@ -56,6 +56,33 @@ def test_no_setting_within_the_budget_is_said_with_the_closest(known: Any) -> No
         choose(problem, mode=mode, law=law, methods=["constant_sgd"], max_variance_error=1e-9)
 
 
+@pytest.mark.parametrize("case", ["fewer examples than parameters", "a dead column", "no noise at all"])
+def test_directions_without_noise_leave_samplers_that_bring_their_own(case: str) -> None:
+    r = np.random.default_rng(0)
+    x = {
+        "fewer examples than parameters": r.normal(size=(8, 20)),
+        "a dead column": np.c_[r.normal(size=100), np.zeros(100)],
+        "no noise at all": np.ones((100, 1)),
+    }[case]
+    y = np.ones(len(x)) if case == "no noise at all" else r.normal(size=len(x))
+    problem = gn.models.linear_regression(x, y, prior_scale=1.0, observation_scale=1.0, intercept=False)
+    found = choose(problem)
+    assert found.best.method == "corrected_langevin"
+    reasons = {c.reason for c in found.candidates if c.method == "constant_sgd"}
+    assert all("no gradient noise" in reason for reason in reasons), reasons
+
+
+def test_a_fault_of_ours_is_no_reason_to_pass_over_a_candidate(known: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, mode, law = known("wine")
+
+    def broken(method: str, *_: Any, **__: Any) -> Any:
+        raise ValueError("matrix is not what it should be")
+
+    monkeypatch.setattr("gradnoise.infer.choice.plan", broken)
+    with pytest.raises(ValueError, match="not what it should be"):
+        choose(problem, mode=mode, law=law)
+
+
 def test_shuffled_batches_drop_methods_with_their_reason(known: Any) -> None:
     problem, mode, law = known("wine")
     with pytest.raises(ValueError, match=r"cannot be met.*within an epoch the noise") as caught:

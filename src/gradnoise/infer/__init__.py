@@ -15,6 +15,7 @@ from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import plan
 from gradnoise.infer.posterior import Divergences, Posterior, Verdict
 from gradnoise.infer.predictive import LogPredictive, Predictive
+from gradnoise.infer.sampler import Refused
 from gradnoise.infer.singular import LocalLearningCoefficient, local_learning_coefficient
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
@@ -32,6 +33,7 @@ __all__ = [
     "Plan",
     "Posterior",
     "Predictive",
+    "Refused",
     "SampleDistance",
     "Summary",
     "VariationalEM",

@@ -12,16 +12,17 @@ from scipy.linalg import eigvalsh
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.large import LargePlan, plan_large_sgd
-from gradnoise.infer.planned import Plan, averaged, from_chain
+from gradnoise.infer.planned import Plan, averaged, distance, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
 from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
 MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
-HALVINGS = 5
+HALVINGS = 6
+BALANCED = 0.2  # relative difference of the two errors at which the rate is left alone
 
 
 def iterate_averaging(
@@ -60,9 +61,10 @@ def iterate_averaging(
     window
         Iterates a draw is the mean of; None: one pass, ⌊N/B⌋.
     learning_rate
-        η; None: the middle (geometric) of the admissible range, `theory.averaging_range`.
+        η; None: where the two errors balance, that of means too narrow and that of means too wide or off the target's, within the
+        admissible range, `theory.averaging_range`.
     tolerance
-        Relative error of a variance that the range allows at either end.
+        Relative error that a second moment about the target's mean may have in any direction.
     preconditioner
         P: None (identity), "curvature" (H⁻¹: the range depends on D alone, not on the condition number) or a matrix (D, D).
         Above 1000 parameters, where `mode` must be given: "diagonal_closed" (None) or "scalar", as in `constant_sgd`.
@@ -80,7 +82,8 @@ def iterate_averaging(
     Raises
     ------
     ValueError, TypeError
-        On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do.
+        On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do, or for the
+        skewness of the loss, with the errors of the best rate.
     """
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
     plan = plan_iterate_averaging(
@@ -124,7 +127,7 @@ def plan_iterate_averaging(
     length = examples // size if window is None else _checks.integer("window", window, low=2)
     if length < 2:
         msg = f"batch_size must be at most N/2 = {examples // 2} for a window of one pass, got {size}: a single iterate is no average."
-        raise ValueError(msg)
+        raise Refused(msg)
     rate = None if learning_rate is None else _checks.positive("learning_rate", learning_rate)
     delta = _checks.within("tolerance", tolerance, 0.0, 1.0, closed="neither")
     aim = _checks.one_of("target", target, ("posterior", "sandwich"))
@@ -138,8 +141,8 @@ def plan_iterate_averaging(
     if rate is None and reach is not None:
         rate = math.sqrt(reach.low * reach.high)
     assert rate is not None
-    if kind == "shuffled":
-        raise ValueError(_no_epochs(where, rate, matrix, size))
+    if kind == "shuffled":  # its mean epoch is computed for the message
+        check_independent(kind, _no_epochs(where, rate, matrix, size))
     if reach is None:
         mean, chain = _settled(problem, where, rate, noise)
     else:
@@ -204,7 +207,7 @@ def _effective_curvature(where: Place, matrix: Array | None) -> Array:
 def _range(
     where: Place, matrix: Array | None, batch_size: int, tolerance: float, *, by_curvature: bool
 ) -> theory.AveragingRange:
-    """Admissible range of learning rates; a ValueError with the numbers where it is empty."""
+    """Admissible range of learning rates; `Refused` with the numbers where it is empty."""
     curvature = _effective_curvature(where, matrix)
     examples = where.law.num_examples
     found = theory.averaging_range(curvature, num_examples=examples, batch_size=batch_size, tolerance=tolerance)
@@ -218,7 +221,7 @@ def _range(
         f"{found.high:.3g} the noise that grows with the distance (or the stability edge) spoils the stiffest. "
         f"{'Take' if by_curvature else 'Take preconditioner=' + repr('curvature') + ','} a larger tolerance, or another sampler."
     )
-    raise ValueError(msg)
+    raise Refused(msg)
 
 
 def _settled(problem: Any, where: Place, rate: float, noise: dict[str, Any]) -> tuple[Array, theory.LinearChain]:
@@ -233,31 +236,41 @@ def _settled(problem: Any, where: Place, rate: float, noise: dict[str, Any]) -> 
 def _best(
     problem: Any, where: Place, reach: theory.AveragingRange, window: int, tolerance: float, noise: dict[str, Any]
 ) -> tuple[float, Array, theory.LinearChain]:
-    """Halve the range while the means are too wide or too narrow: real inputs make more noise than Gaussian ones, which it assumes."""
+    """Balance the rate in its range: too small a one makes narrow means; too large a one wide ones, or moves their mean.
+
+    The range assumes a quadratic loss and Gaussian inputs. Elsewhere the noise grows faster, and the third derivative moves the
+    mean of the iterates in proportion to the rate, while the width of the draws stays: errors are those of second moments about
+    the target's mean.
+    """
     ideal = _sandwich(where) * problem.num_examples / (window * noise["batch_size"])
-    low, high, off = reach.low, reach.high, (math.inf, math.inf)
+    low, high, best = reach.low, reach.high, None
     for _ in range(HALVINGS):
         rate = math.sqrt(low * high)
         try:
             mean, chain = _settled(problem, where, rate, noise)
-        except ValueError:  # no stationary variance: too large a rate
+        except Refused:  # no stationary variance: too large a rate
             high = rate
             continue
-        off = tuple(theory.variance_errors(chain.average(window), ideal)[[0, -1]])
-        if max(-off[0], off[1]) <= tolerance:
-            return rate, mean, chain
-        low, high = (low, rate) if off[1] > -off[0] else (rate, high)
-    best = (
-        f"variances are off by {off[0]:+.2g} to {off[1]:+.2g}"
-        if off[1] < math.inf
-        else "there is no stationary variance"
+        shift, width = mean - where.law.mean, chain.average(window)
+        narrow = -float(theory.variance_errors(width, ideal)[0])
+        wide = float(theory.variance_errors(width + np.outer(shift, shift), ideal)[-1])
+        if best is None or max(narrow, wide) < max(best[0]):
+            best = ((narrow, wide), distance(shift, ideal), (rate, mean, chain))
+        if abs(wide - narrow) <= BALANCED * max(narrow, wide):
+            break
+        low, high = (low, rate) if wide > narrow else (rate, high)
+    if best is not None and max(best[0]) <= tolerance:
+        return best[2]
+    least = (
+        f"at the best of the learning rates {reach.low:.3g} to {reach.high:.3g}, that inputs of Gaussian shape and a quadratic loss would "
+        f"allow, second moments are off by {-best[0][0]:+.2g} to {best[0][1]:+.2g}, the mean by {best[1]:.2g} standard deviations: the noise "
+        "here grows faster with the distance from the mode, or the loss is skewed around it"
+        if best is not None
+        else f"there is no stationary variance down to a learning rate of {high:.3g}, because the noise here grows faster with the "
+        "distance from the mode than inputs of Gaussian shape would make it"
     )
-    msg = (
-        f"tolerance must be larger than {tolerance:g} for iterate averaging on these data: near the lower end of the learning rates, {reach.low:.3g} to "
-        f"{reach.high:.3g}, that inputs of Gaussian shape would allow, {best}, because the noise here grows faster with the distance from the mode. "
-        "Take more examples or another sampler."
-    )
-    raise ValueError(msg)
+    msg = f"tolerance must be larger than {tolerance:g} for iterate averaging on these data: {least}. Take more examples, a larger batch_size or another sampler."
+    raise Refused(msg)
 
 
 def _sandwich(where: Place) -> Array:
@@ -278,7 +291,7 @@ def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int)
     )
     ratios = 1 + theory.variance_errors(epochs, where.law.covariance)
     return (
-        "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': within an epoch the noise of shuffled "
+        "within an epoch the noise of shuffled "
         f"batches cancels, so that the mean of an epoch would have only {100 * ratios[0]:.3g} to {100 * ratios[-1]:.3g} % of the "
         "posterior's variance. Use infer.langevin, or draw batches independently."
     )

@@ -12,7 +12,7 @@ from gradnoise import mode as modes
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_run
+from gradnoise.infer.sampler import Refused, check_run
 from gradnoise.stream import seed_of
 
 BATCH_SIZES = (32, 128, 512)
@@ -143,7 +143,7 @@ def choose(
 
     Raises
     ------
-    ValueError
+    Refused
         If no setting is within the budget: the message names the closest and its error.
     """
     budget = _checks.positive("max_variance_error", max_variance_error)
@@ -162,7 +162,7 @@ def choose(
     ranked = tuple(sorted(tried, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error)))
     if not ranked[0].error <= budget:
         msg = f"max_variance_error = {budget:g} cannot be met by {', '.join(wanted)}. Closest: {ranked[0]}. Allow more, or a larger batch_size."
-        raise ValueError(msg)
+        raise Refused(msg)
     return Choice(ranked[0], ranked, budget)
 
 
@@ -272,7 +272,7 @@ def _candidate(
     more = {BUDGET[method]: budget} if method in BUDGET else {}
     try:
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
-    except ValueError as refusal:
+    except Refused as refusal:
         return Candidate(method, settings, None, math.inf, math.inf, str(refusal).split(". ")[0].removesuffix("."))
     step = settings["batch_size"] + STEP_OVERHEAD + MATRICES * problem.num_params
     cost = max(made.iact, 1.0) * step

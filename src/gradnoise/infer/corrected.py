@@ -9,7 +9,7 @@ from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_langevin
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.sampler import Place, check_independent, check_run, place
 from gradnoise.infer.structured_langevin import KINDS, dense_structure
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
@@ -100,12 +100,7 @@ def plan_corrected_langevin(
 ) -> Plan | LargePlan:
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    if sampling == "shuffled":
-        msg = (
-            "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': the correction assumes noise that is "
-            "independent from step to step."
-        )
-        raise ValueError(msg)
+    check_independent(sampling, "the correction assumes noise that is independent from step to step.")
     kind = _checks.one_of("preconditioner", preconditioner, KINDS)
     if kind == "low_rank":
         _checks.integer("rank", rank, high=problem.num_params - 1)

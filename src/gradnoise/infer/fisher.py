@@ -10,7 +10,7 @@ from gradnoise import _checks, theory
 from gradnoise._types import ArrayLike
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_run, place
+from gradnoise.infer.sampler import Refused, check_independent, check_run, place
 from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
@@ -102,12 +102,10 @@ def plan_fisher_scoring(
     """Tune Fisher scoring and predict its law; arguments as in `fisher_scoring`, `key` for the variational law."""
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    if sampling == "shuffled":
-        msg = (
-            "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': within an epoch the noise of shuffled "
-            "batches cancels, and the preconditioner is tuned to noise that does not."
-        )
-        raise ValueError(msg)
+    check_independent(
+        sampling,
+        "within an epoch the noise of shuffled batches cancels, and the preconditioner is tuned to noise that does not.",
+    )
     form = _checks.one_of("kind", kind, KINDS)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
     added = None if injected is None else _checks.symmetric("injected", injected, problem.num_params, definite="semi")
@@ -126,7 +124,7 @@ def plan_fisher_scoring(
             f"kind={form!r} gives a step {stability:.3g} times the stability edge, where nothing is stationary. Use kind='full', a "
             "smaller batch_size, or more injected noise."
         )
-        raise ValueError(msg)
+        raise Refused(msg)
     covered = epsilon * gain @ added @ gain
     update: dict[str, Any] = {"learning_rate": epsilon, "preconditioner": gain, "injected": (covered + covered.T) / 2}
     update |= {"batch_size": size, "sampling": sampling}

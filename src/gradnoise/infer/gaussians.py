@@ -10,6 +10,7 @@ from gradnoise import _checks, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.nearness import nearness, verdict_of
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import place
 from gradnoise.stream import seed_of
@@ -37,17 +38,20 @@ def gaussian(
         Independent draws a chain, chains, seed.
     mode, law, num_law_draws
         As in `constant_sgd`.
+
+    Returns
+    -------
+    Posterior
+        Its verdict says how far the Gaussian is from the posterior itself, by importance weights (`kl_to_posterior`).
     """
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
-    law, why = (
-        where.law,
-        "The best Gaussian in the variational sense; it needs no run. How Gaussian the posterior is, only a reference can say.",
-    )
+    law = where.law
+    why = "The best Gaussian in the variational sense: skewness and tails are ignored."
     constant = bool(np.abs(law.hessian - law.mode_hessian).max() <= 1e-9 * np.abs(law.mode_hessian).max())
-    verdict = EXACT if constant else Verdict("approximate", (why,), {})
+    verdict = EXACT if constant else _judged(problem, law.mean, law.covariance, why)
     return _drawn("Gaussian variational law", problem, law.mean, law.covariance, num_draws, num_chains, key, verdict)
 
 
@@ -62,25 +66,25 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
         Independent draws a chain, chains, seed.
     mode
         From `find_mode` (or its params or vector), where it is known already.
+
+    Returns
+    -------
+    Posterior
+        Its verdict says how far the Gaussian is from the posterior itself, by importance weights (`kl_to_posterior`).
     """
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
     found = modes.as_mode(problem, mode)
     covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
-    verdict = Verdict(
-        "approximate", ("Gaussian with the curvature at the mode; skewness and curvature elsewhere are ignored.",), {}
-    )
-    return _drawn(
-        "Laplace",
-        problem,
-        found.vector,
-        covariance,
-        num_draws,
-        num_chains,
-        key,
-        EXACT if is_quadratic(problem, found) else verdict,
-    )
+    covariance = (covariance + covariance.T) / 2
+    why = "It has the curvature at the mode; skewness and curvature elsewhere are ignored."
+    verdict = EXACT if is_quadratic(problem, found) else _judged(problem, found.vector, covariance, why)
+    return _drawn("Laplace", problem, found.vector, covariance, num_draws, num_chains, key, verdict)
+
+
+def _judged(problem: Any, mean: Array, covariance: Array, what: str) -> Verdict:
+    return verdict_of(nearness(problem, mean, covariance), len(mean), what)
 
 
 def is_quadratic(problem: Any, mode: Any) -> bool:

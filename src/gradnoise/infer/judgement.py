@@ -60,6 +60,7 @@ def judge(
     strayed: Mapping[int, float] | None = None,
     num_chains: int = 0,
     widths: Widths | None = None,
+    from_law: tuple[float, float] | None = None,
 ) -> Verdict:
     """Compare what was simulated with what was predicted, and both with the target.
 
@@ -79,6 +80,8 @@ def judge(
         Chain -> step at which it diverged; chain -> standard deviations at which its last draws lie; chains started.
     widths
         Sandwich against posterior (`widths_of`).
+    from_law
+        KL from the Gaussian law to the posterior itself, with its standard error (`nearness`), where that law is the target.
     """
     limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
@@ -120,6 +123,13 @@ def judge(
             f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
         )
         (beside if harmless else against).insert(0, said)
+    if from_law is not None:
+        numbers["law_kl_to_posterior"] = from_law[0]
+        if not from_law[0] - 3 * from_law[1] <= MOST_KL:
+            beside.append(
+                f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
+                f"{from_law[0]:.2g} nats or more from it (importance weights)."
+            )
     about_widths, numbers = _widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit)
     if against:

@@ -13,7 +13,7 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.decreasing import TOLD, DecreasingPlan
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.sampler import Place, check_independent, check_run, place
 from gradnoise.infer.settled import OwnLaw, own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import Decreasing
@@ -124,9 +124,8 @@ def plan_langevin(
     falling = None if isinstance(schedule, str) else checked_schedule(schedule)
     if isinstance(schedule, str):
         _checks.one_of("schedule", schedule, ("constant",))
-    if falling is not None and kind == "shuffled":
-        msg = "sampling must be 'with_replacement' or 'without_replacement' with a falling schedule, got 'shuffled': that law is not known."
-        raise ValueError(msg)
+    if falling is not None:
+        check_independent(kind, "the law of epochs with a falling schedule is not known.")
     wish = _preconditioner(preconditioner, problem.num_params)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     matrix = where.covariance if isinstance(wish, str) else wish

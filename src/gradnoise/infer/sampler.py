@@ -14,6 +14,10 @@ from gradnoise.stream import seed_of
 AT = ("posterior", "laplace", "mode")
 
 
+class Refused(ValueError):
+    """No setting of this sampler does what was asked on these data; the message has the numbers. Bad arguments raise ValueError."""
+
+
 class Place(NamedTuple):
     """Where curvature and noise are taken, and the Gaussian target there.
 
@@ -74,6 +78,13 @@ def _checked_law(problem: Any, law: Any) -> Any:
         )
         raise ValueError(msg)
     return law
+
+
+def check_independent(sampling: str, why: str) -> None:
+    """Refuse shuffled epochs, for a sampler whose law assumes batches that are independent from step to step."""
+    if sampling == "shuffled":
+        msg = f"sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': {why}"
+        raise Refused(msg)
 
 
 def check_run(*, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradnoise import measure, theory
 from gradnoise._types import Array
-from gradnoise.infer.sampler import Place
+from gradnoise.infer.sampler import Place, Refused
 
 NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
 
@@ -46,7 +46,7 @@ def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **setti
 
     Raises
     ------
-    ValueError
+    Refused
         If the noise grows so fast with the distance from the mode that there is no stationary law.
     """
     plain = OwnLaw(where.mean, covariance, where.hessian, where.gradient_covariance)
@@ -59,5 +59,5 @@ def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **setti
             f"{step} must be smaller: averaged over the law that it makes itself, the noise grows faster with the distance from the mode "
             "than it is forgotten at this step, so there is no stationary variance. Take a larger batch_size or a smaller step."
         )
-        raise ValueError(msg)
+        raise Refused(msg)
     return OwnLaw(*found[:4])

@@ -13,7 +13,7 @@ from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
@@ -89,7 +89,8 @@ def constant_sgd(
     Raises
     ------
     ValueError, TypeError
-        On bad arguments, before anything runs; for a step beyond the stability edge, before anything is simulated.
+        On bad arguments, before anything runs; `Refused` for a step beyond the stability edge, directions without noise or
+        shuffled batches, before anything is simulated.
     """
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
     plan = plan_constant_sgd(
@@ -130,19 +131,17 @@ def plan_constant_sgd(
 ) -> Plan | LargePlan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    if sampling == "shuffled":
-        msg = (
-            "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': within an epoch the noise of shuffled "
-            "batches cancels, and soft directions keep about 1 % of their variance (theory.stationary_covariance shows it). "
-            "Use infer.corrected_langevin, or draw batches independently."
-        )
-        raise ValueError(msg)
+    check_independent(
+        sampling,
+        "within an epoch the noise of shuffled batches cancels, and soft directions keep about 1 % of their variance "
+        "(theory.stationary_covariance shows it). Use infer.corrected_langevin, or draw batches independently.",
+    )
     if sampling == "without_replacement" and size == problem.num_examples:
         msg = (
             f"batch_size must be < num_examples = {size} without replacement: the gradient of all data has no noise, and constant "
             "SGD has no other. Use infer.corrected_langevin."
         )
-        raise ValueError(msg)
+        raise Refused(msg)
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
     wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
@@ -264,6 +263,13 @@ def _preconditioner(
     """Step matrix that contains the learning rate, (D, D)."""
     if not isinstance(preconditioner, str):
         return preconditioner
+    relative = np.linalg.eigvals(np.linalg.solve(where.hessian, where.gradient_covariance)).real
+    if silent := int((relative < SILENT).sum()):
+        msg = (
+            f"preconditioner={preconditioner!r} cannot be tuned: there is no gradient noise in {silent} of {len(relative)} directions (the prior holds them, or there are fewer examples than "
+            "parameters), and SGD has no other: no step of it can make the posterior's variance there. Use infer.corrected_langevin."
+        )
+        raise Refused(msg)
     if goal is None:
         return theory.optimal_preconditioner(
             where.hessian, where.gradient_covariance, kind=preconditioner, time=time, **common
@@ -282,16 +288,10 @@ def _chain(where: Place, step: Array, wish: str | Array, time: str, common: dict
             cure = "Use time='discrete', which is always stable with 'full', or a smaller batch_size."
             if time == "discrete":
                 cure = "Use preconditioner='full' or a smaller batch_size."
-                relative = np.linalg.eigvals(np.linalg.solve(where.hessian, where.gradient_covariance)).real
-                if (silent := int((relative < SILENT).sum())) and wish == "full":
-                    cure = (
-                        f"There is no gradient noise in {silent} of {len(step)} directions (the prior holds them, or there are fewer "
-                        f"examples than parameters), and SGD has no other. Use infer.corrected_langevin."
-                    )
         else:
             came, cure = "preconditioner is a step", "Make it smaller: it contains the learning rate."
         msg = f"{came} {stability:.3g} times the stability edge, where nothing is stationary. {cure}"
-        raise ValueError(msg)
+        raise Refused(msg)
     return theory.linear_chain(
         where.hessian, where.gradient_covariance, learning_rate=1.0, preconditioner=step, **common
     )

@@ -11,7 +11,7 @@ from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.planned import Plan, from_chain
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_run, place
+from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
@@ -130,12 +130,11 @@ def plan_sghmc(
 ) -> Plan:
     """Tune SGHMC and predict its law; arguments as in `sghmc`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    if sampling == "shuffled":
-        msg = (
-            "sampling must be 'with_replacement' or 'without_replacement', got 'shuffled': the velocity remembers the batches of "
-            "an epoch, whose noise is not independent from step to step; its law and the correction would be wrong."
-        )
-        raise ValueError(msg)
+    check_independent(
+        sampling,
+        "the velocity remembers the batches of an epoch, whose noise is not independent from step to step; its law and the "
+        "correction would be wrong.",
+    )
     weight = _wishes(scheme, step_size, friction, mass, problem.num_params)
     _checks.flag("corrected", corrected)
     _checks.positive("max_variance_error", max_variance_error)
@@ -210,7 +209,7 @@ def _settled(
         f"step_size must be smaller, got {setting['step_size']:.6g}: averaged over its own law the minibatch noise grows faster than it "
         "is forgotten, so there is no stationary variance. Take a larger batch_size, more friction or a smaller step."
     )
-    raise ValueError(msg)
+    raise Refused(msg)
 
 
 def _off(covariance: Array, target: Array) -> float:
