@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import RECORDS
 
-COMMANDS = ("speed", "features", "startup", "cores")
+COMMANDS = ("speed", "samplers", "features", "startup", "cores")
 
 
 def newest(command: str) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,10 @@ try:
     import torch
 except ImportError:
     torch = None
+try:
+    import posteriors
+except ImportError:
+    posteriors = None
 
 
 def eager(name: str, setting: Setting, steps: int) -> Variant:
@@ -39,6 +43,31 @@ def eager(name: str, setting: Setting, steps: int) -> Variant:
             loss(module(x[index]), y[index]).backward()
             optimiser.step()
         return _params(setting, module)
+
+    return Variant(name, run, steps)
+
+
+def sgld(name: str, setting: Setting, steps: int) -> Variant:
+    """SGLD of posteriors, one chain, as its guide shows; linear or logistic."""
+    torch.set_num_threads(1)
+    x, y, n = torch.from_numpy(setting.X), torch.from_numpy(setting.y), setting.num_examples
+
+    def log_posterior(params: Any, batch: Any) -> Any:
+        z = batch[0] @ params["w"]
+        if setting.kind == "logistic":
+            likelihood = (batch[1] * z - torch.nn.functional.softplus(z)).mean()
+        else:
+            likelihood = -0.5 * ((z - batch[1]) ** 2).mean()
+        return likelihood - 0.5 * setting.prior_precision * (params["w"] ** 2).sum() / n, torch.tensor([])
+
+    transform = posteriors.sgmcmc.sgld.build(log_posterior, lr=setting.learning_rate, temperature=1 / n)
+
+    def run() -> Any:
+        state = transform.init({"w": torch.zeros(x.shape[1])})
+        for _ in range(steps):
+            index = torch.randint(0, n, (setting.batch_size,))
+            state, _ = transform.update(state, (x[index], y[index]))
+        return state.params["w"].numpy()
 
     return Variant(name, run, steps)
 
