@@ -225,7 +225,7 @@ def scan_measured(at: Setting, **budget: Any) -> list[dict[str, Any]]:
     return rows
 
 
-MOST_STEPS = {"wine": 2e7, "skin": 3e5, "protein": 2e7}  # of all chains together
+MOST_STEPS = {"wine": 2e7, "skin": 3e5, "protein": 1.2e8}  # of all chains together
 SCAN_STEPS = {"wine": 4e6, "skin": 6e4, "protein": 8e6, "poisson": 2e6}
 
 
