@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from studies import sbc, together
+from studies import recording, sbc, together
 
 import gradnoise as gn
 from gradnoise.diagnose import calibration_test, expected_rank_spread, rank_statistics
+from gradnoise.infer.planners import PLANNERS
 
 DRAWS = 99
 
@@ -89,6 +90,17 @@ def test_running_together_is_running_alone() -> None:
     again = together.run_together(plans[::-1], 5, thin=thin)
     assert together._together._cache_size() == before
     assert not np.array_equal(again, found)
+
+
+def test_the_committed_record_of_a_thousand_sets_passes_every_sampler_but_the_one_that_must_fail() -> None:
+    record = recording.read("sbc")
+    rows = {row["sampler"]: row for row in record["rows"]}
+    assert record["sets"] == 1000
+    assert set(rows) >= {"nuts", "laplace", "gaussian", *PLANNERS}
+    assert {name for name, row in rows.items() if row["passed"] is not True} == {"SGLD at 2x variance"}
+    wide = rows["SGLD at 2x variance"]
+    assert wide["worst_spread_z"] < -wide["limit"]
+    assert wide["spread_ratio"] == pytest.approx(wide["expected_spread"], abs=0.05)
 
 
 @pytest.mark.slow
