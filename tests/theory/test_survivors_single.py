@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 from gradnoise import theory
+from gradnoise.theory import adaptive
 from gradnoise.theory.kesten import _resampled as resampled
 
 SIZE = 3
@@ -224,3 +226,13 @@ def test_averages_know_the_preconditioner_and_the_injected_noise():
     assert_allclose(
         theory.iterate_average_covariance(**given, **extra, window=window), chain.average(window), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_one_direction_that_is_not_solved_is_no_solution(off, monkeypatch):
+    """Two directions that know nothing of each other: right in one, wrong in the other."""
+    H, C, given = np.diag([1.0, 3.0]), np.diag([0.5, 0.2]), (0.01, 0.0, 1e-8)
+    right = np.log(adaptive._settled(H, C, *given, np.log(np.diag(C))).second_moment)
+    wrong = right + 0.1 * np.eye(2)[off]
+    monkeypatch.setattr(adaptive, "root", lambda *_, **__: SimpleNamespace(x=wrong))
+    assert adaptive._settled(H, C, *given, np.log(np.diag(C))) is None
