@@ -20,7 +20,8 @@ from scipy.optimize import brentq
 import gradnoise as gn
 from gradnoise._types import Array
 from gradnoise.infer import gaussian, laplace
-from gradnoise.infer.planned import Plan, from_chain
+from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import PLANNERS
 from gradnoise.infer.sampler import place
 from gradnoise.infer.truth import _one_chain as one_nuts_chain

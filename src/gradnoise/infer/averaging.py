@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from scipy.linalg import eigvalsh
@@ -12,9 +12,10 @@ from scipy.linalg import eigvalsh
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.large import LargePlan, plan_large_sgd
-from gradnoise.infer.planned import Plan, averaged, distance, from_chain
+from gradnoise.infer.linear_plans import averaged, from_chain
+from gradnoise.infer.planned import Plan, distance
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
 from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
@@ -45,6 +46,7 @@ def iterate_averaging(
     law: Any = None,
     num_law_draws: int | None = None,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample with the means of consecutive windows of constant SGD, whose covariance is about H⁻¹CH⁻¹/(window·B), whatever the step.
 
@@ -70,7 +72,7 @@ def iterate_averaging(
         Above 1000 parameters, where `mode` must be given: "diagonal_closed" (None) or "scalar", as in `constant_sgd`.
     target
         "posterior" or "sandwich": what the plan's errors and the verdict are measured against.
-    num_draws, num_chains, key, at, burn_in, mode, law, num_law_draws, progress
+    num_draws, num_chains, key, at, burn_in, mode, law, num_law_draws, progress, simulation
         As in `constant_sgd`; each window is one draw.
     thin
         None, or the window.
@@ -85,7 +87,7 @@ def iterate_averaging(
         On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do, or for the
         skewness of the loss, with the errors of the best rate.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_iterate_averaging(
         problem,
         batch_size=batch_size,
@@ -101,7 +103,9 @@ def iterate_averaging(
         num_law_draws=num_law_draws,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_iterate_averaging(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Refused, check_run
+from gradnoise.infer.sampler import Refused, Simulation, check_run
 from gradnoise.stream import seed_of
 
 BATCH_SIZES = (32, 128, 512)
@@ -179,6 +178,7 @@ def sample(
     mode: Any = None,
     law: Any = None,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample the posterior: the sampler is chosen by predicted error and cost (`choose`), then run.
 
@@ -193,6 +193,8 @@ def sample(
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
     progress
         As in `simulate`; True also prints the choice.
+    simulation
+        dtype, checkpoint, workers, threads: as in `simulate`.
 
     Returns
     -------
@@ -209,9 +211,9 @@ def sample(
     >>> made.verdict.level, made.draws.shape
     ('trustworthy', (4, 200, 2))
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, simulation=simulation)
     if problem.num_params > derivatives.DENSE:
-        return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress)
+        return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
     chosen = choose(
         problem,
         max_variance_error=max_variance_error,
@@ -222,12 +224,20 @@ def sample(
         law=law,
         key=key,
     )
-    made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress)
-    return _told(made, chosen.reason)
+    made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
+    return made.chosen_for(chosen.reason)
 
 
 def _sample_large(
-    problem: Any, batch_size: Any, num_draws: int, num_chains: int, key: Any, sampling: str, mode: Any, progress: Any
+    problem: Any,
+    batch_size: Any,
+    num_draws: int,
+    num_chains: int,
+    key: Any,
+    sampling: str,
+    mode: Any,
+    progress: Any,
+    simulation: Simulation,
 ) -> Posterior:
     """Corrected Langevin with a low-rank step: where matrices (D, D) do not fit it is the one whose bias shrinks with the step."""
     size = _sizes(batch_size, problem.num_examples, sampling)[-1]
@@ -238,15 +248,15 @@ def _sample_large(
         f"the {RANK} stiffest directions only, and no budget can be kept in the others."
     )
     done: Posterior = made.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, progress=progress
+        num_draws=num_draws,
+        num_chains=num_chains,
+        key=key,
+        thin=None,
+        burn_in=None,
+        progress=progress,
+        **simulation,
     )
-    return _told(done, why)
-
-
-def _told(made: Posterior, reason: str) -> Posterior:
-    """Put the reason of the choice first in the verdict, and among the settings."""
-    verdict = made.verdict._replace(reasons=(f"Chosen: {reason}", *made.verdict.reasons))
-    return dataclasses.replace(made, verdict=verdict, settings={**made.settings, "choice": reason})
+    return done.chosen_for(why)
 
 
 def _methods(methods: Any) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from gradnoise import _checks, derivatives, theory
 from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_langevin
-from gradnoise.infer.planned import Plan, from_chain
+from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Simulation, check_independent, check_run, place
 from gradnoise.infer.structured_langevin import KINDS, dense_structure
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
@@ -35,6 +36,7 @@ def corrected_langevin(
     num_law_draws: int | None = None,
     adapt: bool = False,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample θ ← θ - Pĝ + ξ with P = ηA⁻¹ and Cov ξ = (1 - (1-η)²)(NA)⁻¹ - P(C/B)P: exact at a finite step on a quadratic.
 
@@ -53,7 +55,7 @@ def corrected_langevin(
         "full" (H⁻¹: the law is the posterior's at any step), or for many parameters "diagonal" (1/H_kk) or "low_rank" (the `rank`
         stiffest directions of H, one step for the rest): the correction is then right for that part of H and C alone, and the
         bias that is left, of the order of the step, is predicted.
-    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, adapt, progress
+    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, adapt, progress, simulation
         As in `constant_sgd`.
 
     Returns
@@ -65,7 +67,7 @@ def corrected_langevin(
     ValueError, TypeError
         On bad arguments, before anything runs.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_corrected_langevin(
         problem,
         batch_size=batch_size,
@@ -80,7 +82,9 @@ def corrected_langevin(
         adapt=adapt,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_corrected_langevin(

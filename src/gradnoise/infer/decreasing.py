@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gradnoise import _checks, theory
 from gradnoise._types import Array
-from gradnoise.infer.planned import BURN_IN, Length, Plan
+from gradnoise.infer.lengths import BURN_IN, Length
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.sampler import Simulation
 from gradnoise.processes import Decreasing
 
 MOST_STEPS = 1 << 23  # of a chain: the recursion of the covariance is run step by step
@@ -47,7 +49,7 @@ class DecreasingPlan(Plan):
         """Return the plan with falling steps that starts as `plan`, whose step is constant, goes on."""
         held = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
         made = cls(**{**held, "chain": None}, schedule=schedule, preconditioner=preconditioner, noise=noise)
-        return made.told_of(made._longest(TYPICAL_DRAWS))
+        return made._of(made._longest(TYPICAL_DRAWS))
 
     def length(self, num_draws: int, thin: int | None = None, burn_in: int | None = None) -> Length:
         """Return the steps that are worth `num_draws` independent draws a chain, kept at equal distances."""
@@ -72,7 +74,7 @@ class DecreasingPlan(Plan):
         iact = (total - forget) / max(float(worth[total - 1] - (worth[forget - 1] if forget else 0.0)), 1e-9)
         return Length(gap, forget, total, iact)
 
-    def told_of(self, length: Length) -> DecreasingPlan:
+    def _of(self, length: Length) -> DecreasingPlan:
         """Return the plan with the law of the draws that a run of this length keeps."""
         steps = self._steps(length.num_steps)
         law = theory.scheduled_langevin_covariance(
@@ -108,11 +110,14 @@ class DecreasingPlan(Plan):
         thin: int | None = None,
         burn_in: int | None = None,
         progress: Any = True,
+        **simulation: Unpack[Simulation],
     ) -> Posterior:
         """Run as `Plan.run` does; the law is predicted for just the draws that are kept."""
         length = self.length(num_draws, thin, burn_in)
         run: dict[str, Any] = {"num_draws": num_draws, "num_chains": num_chains, "key": key, "progress": progress}
-        return super(DecreasingPlan, self.told_of(length)).run(thin=length.thin, burn_in=length.burn_in, **run)
+        return super(DecreasingPlan, self._of(length)).run(
+            thin=length.thin, burn_in=length.burn_in, **run, **simulation
+        )
 
     def _warnings(self, law: theory.ScheduledLangevin, length: Length) -> tuple[str, ...]:
         widest, weighted = (float(theory.variance_errors(s, self.target)[-1]) for s in (law.draws, law.step_weighted))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gradnoise import _checks, theory
 from gradnoise._types import ArrayLike
-from gradnoise.infer.planned import Plan, from_chain
+from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Refused, check_independent, check_run, place
+from gradnoise.infer.sampler import Refused, Simulation, check_independent, check_run, place
 from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
@@ -37,6 +38,7 @@ def fisher_scoring(
     law: Any = None,
     num_law_draws: int | None = None,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample with θ ← θ - ε G ĝ + √ε G E w, w ~ N(0, I): constant SGD with a preconditioner and noise added to the gradient.
 
@@ -52,7 +54,7 @@ def fisher_scoring(
         E Eᵀ (D, D), gradient²·ε; None: a tenth of the mean gradient noise in every direction, 0.1 ε Tr(S)/D · I.
     kind
         G: "full" (the law is the posterior), "diagonal" (least KL), "diagonal_closed" (the paper's), "scalar".
-    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress
+    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress, simulation
         As in `constant_sgd`.
 
     Returns
@@ -68,7 +70,7 @@ def fisher_scoring(
     ----------
     Mandt, Hoffman, Blei (2017), §5.2: G = (2/N)(εS + EEᵀ)⁻¹, here with the discrete-time term (ε/N)H that makes it exact.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_fisher_scoring(
         problem,
         batch_size=batch_size,
@@ -82,7 +84,9 @@ def fisher_scoring(
         num_law_draws=num_law_draws,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_fisher_scoring(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,7 +13,7 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.decreasing import TOLD, DecreasingPlan
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Simulation, check_independent, check_run, place
 from gradnoise.infer.settled import OwnLaw, own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import Decreasing
@@ -42,6 +42,7 @@ def langevin(
     law: Any = None,
     num_law_draws: int | None = None,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample with stochastic gradient Langevin dynamics (SGLD), θ ← θ - (ε/2) N P ĝ + √ε P^½ V.
 
@@ -66,7 +67,7 @@ def langevin(
         "constant", or `processes.Decreasing(offset, power)`: ε_t = ε (1 + t/offset)^(-power). The kept draws are then weighted
         equally in `.draws`; `settings["weights"]` holds their steps' shares, and `settings["step_weighted_covariance"]` the law
         of the average that uses them.
-    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress
+    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress, simulation
         As in `constant_sgd`. Falling steps are thinned so that the run is worth `num_draws` independent draws.
 
     Returns
@@ -83,7 +84,7 @@ def langevin(
     Welling and Teh (2011); Mandt, Hoffman, Blei (2017), §5.1, corrected in `theory.langevin_covariance`; shuffled epochs:
     Shaw and Whalley (2025), arXiv 2501.16055.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_langevin(
         problem,
         batch_size=batch_size,
@@ -98,7 +99,9 @@ def langevin(
         num_law_draws=num_law_draws,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_langevin(

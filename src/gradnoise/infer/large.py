@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from scipy.special import ndtri
@@ -13,7 +13,7 @@ from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
 from gradnoise.infer.posterior import Posterior, Verdict
-from gradnoise.infer.sampler import check_run
+from gradnoise.infer.sampler import Simulation, check_run
 from gradnoise.infer.structured_langevin import diagonal_structure, low_rank_structure
 from gradnoise.measure.diagonal import LeadingDirections, leading_directions, mean_curvature, noise_diagonal
 from gradnoise.oracles import minibatch
@@ -69,10 +69,20 @@ class LargePlan:
     warnings: tuple[str, ...] = ()
 
     def run(
-        self, *, num_draws: int, num_chains: int, key: Any, thin: int | None, burn_in: int | None, progress: Any
+        self,
+        *,
+        num_draws: int,
+        num_chains: int,
+        key: Any,
+        thin: int | None,
+        burn_in: int | None,
+        progress: Any,
+        **simulation: Unpack[Simulation],
     ) -> Posterior:
         """Run from `start` and judge by the variances along the stiffest directions; one epoch between draws by default."""
-        check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+        check_run(
+            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation
+        )
         epoch = max(1, self.problem.num_examples // self.batch_size)
         step = self.window if self.window > 1 else (epoch if thin is None else thin)
         forget = 5 * epoch if burn_in is None else burn_in
@@ -88,10 +98,21 @@ class LargePlan:
             record=record.averages(step) if self.window > 1 else record.draws(step),
             progress=progress,
             on_divergence="keep",
+            **simulation,
         )
+        return self._posterior(run, step, forget, num_chains)
+
+    def extend(self, made: Posterior, num_draws: int, *, progress: Any = True) -> Posterior:
+        """Go on with the run behind `made` for so many more draws a chain (see `Posterior.extend`)."""
+        step, used = made.settings["thin"], made.settings
+        more = _checks.integer("num_draws", num_draws) * step
+        run = made.run.extend(more, progress=progress, on_divergence="keep")
+        return self._posterior(run, step, used["burn_in"], used["num_chains"])
+
+    def _posterior(self, run: Any, step: int, forget: int, num_chains: int) -> Posterior:
         draws = run.averages if self.window > 1 else run.draws
         verdict, effective = self._judged(draws, step, len(run.diverged))
-        used = {"thin": step, "burn_in": forget, "num_steps": forget + num_draws * step, "num_chains": num_chains}
+        used = {"thin": step, "burn_in": forget, "num_steps": run.num_steps, "num_chains": num_chains}
         return Posterior(
             self.method,
             draws,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,50 +14,14 @@ from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
 from gradnoise.infer.judgement import Verdict, judge, kl_limit
+from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.nearness import Nearness, nearness
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place
+from gradnoise.infer.sampler import Place, Simulation, check_run
 from gradnoise.infer.widths import Widths, widths_of
-from gradnoise.stream import seed_of
 from gradnoise.theory import LinearChain
 
-BURN_IN = 5  # relaxation times
 SHIFT_TOLD = 0.1  # standard deviations that the mean must be off to be mentioned
-
-
-class Length(NamedTuple):
-    """How long to run.
-
-    Attributes
-    ----------
-    thin, burn_in, num_steps
-        Steps between draws, before the first, and in all, of each chain.
-    iact
-        Worst integrated autocorrelation time, linear and quadratic, steps.
-    """
-
-    thin: int
-    burn_in: int
-    num_steps: int
-    iact: float
-
-
-def plan_length(
-    iact: float,
-    relaxation_time: float,
-    *,
-    num_draws: int,
-    thin: int | None = None,
-    burn_in: int | None = None,
-    window: int = 1,
-) -> Length:
-    """Thin by the worst autocorrelation time, forget the start for five relaxation times; windows are kept whole."""
-    draws = _checks.integer("num_draws", num_draws)
-    step = max(1, math.ceil(iact - 1e-9)) if thin is None else _checks.integer("thin", thin)
-    forget = math.ceil(BURN_IN * relaxation_time / window) * window
-    forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
-    step = window if window > 1 else step
-    return Length(step, forget, forget + draws * step, iact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +177,7 @@ class Plan:
         thin: int | None = None,
         burn_in: int | None = None,
         progress: Any = True,
+        **simulation: Unpack[Simulation],
     ) -> Posterior:
         """Run from the predicted law and judge the outcome.
 
@@ -225,26 +189,42 @@ class Plan:
             Steps between draws and before the first; None: as predicted.
         progress
             As in `simulate`; True also prints the planned steps.
+        simulation
+            dtype, checkpoint, workers, threads: as in `simulate`.
         """
-        seed_of(key)
+        check_run(
+            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation
+        )
         length = self.length(num_draws, thin, burn_in)
-        chains = _checks.integer("num_chains", num_chains)
-        self._check_enough(length, chains)
-        _announce(self.method, length, chains, progress)
+        self._check_enough(length, num_chains)
+        _announce(self.method, length, num_chains, progress)
         keep = record.averages(self.window) if self.window > 1 else record.draws(length.thin)
         run = simulate(
             self.problem,
             self.process,
             num_steps=length.num_steps,
-            num_chains=chains,
+            num_chains=num_chains,
             key=key,
             init=(self.problem.unflatten(self.where.mean), self.start),
             burn_in=length.burn_in,
             record=[keep, record.moments()],
             progress=progress,
             on_divergence="keep",
+            **simulation,
         )
-        return self._posterior(run, length, chains)
+        return self._posterior(run, length, num_chains)
+
+    def extend(self, made: Posterior, num_draws: int, *, progress: Any = True) -> Posterior:
+        """Go on with the run behind `made` for so many more draws a chain (see `Posterior.extend`)."""
+        more = made.draws.shape[1] + _checks.integer("num_draws", num_draws)
+        length = self.length(more, made.settings["thin"], made.settings["burn_in"])
+        run = made.run.extend(length.num_steps - made.run.num_steps, progress=progress, on_divergence="keep")
+        return self._of(length)._posterior(run, length, made.settings["num_chains"])
+
+    def _of(self, length: Length) -> Plan:
+        """Return the plan of a run of this length: this one, unless the law depends on the length."""
+        del length
+        return self
 
     def _check_enough(self, length: Length, num_chains: int) -> None:
         """Refuse a run of too few states for the covariance that it will be judged by."""
@@ -314,49 +294,6 @@ class Plan:
         told = f"{self.method}: predicted {level}, {said}{off} (KL {self.kl_to_target:.3g})"
         cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"
         return " ".join([f"{told}; {cost}.", *self.warnings])
-
-
-def from_chain(
-    method: str,
-    problem: Any,
-    process: Any,
-    chain: LinearChain,
-    where: Place,
-    *,
-    target: Array | None = None,
-    drift_matters: bool,
-    settings: dict[str, Any] | None = None,
-    warnings: tuple[str, ...] = (),
-) -> Plan:
-    """Plan a sampler whose iterates follow a linear chain: everything is read off it."""
-    return Plan(
-        method=method,
-        problem=problem,
-        process=process,
-        where=where,
-        predicted_mean=where.mean,
-        predicted_covariance=chain.covariance,
-        target=where.law.covariance if target is None else target,
-        start=chain.covariance,
-        iact=max(chain.worst_iact(), chain.worst_iact(quadratic=True)),
-        relaxation_time=chain.relaxation_time,
-        drift_matters=drift_matters,
-        chain=chain,
-        settings=settings or {},
-        warnings=warnings,
-    )
-
-
-def averaged(plan: Plan, window: int) -> Plan:
-    """Plan of the means of `window` consecutive iterates of a plan with a chain."""
-    assert plan.chain is not None
-    covariance = plan.chain.average(window)
-    # the long-run covariance of window means is that of the iterates, counted in windows
-    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
-    memory = np.linalg.eigvalsh(whiten.T @ plan.chain.long_run_covariance @ whiten)[-1]
-    return dataclasses.replace(
-        plan, predicted_covariance=covariance, window=window, iact=max(float(memory), float(window))
-    )
 
 
 def distance(shift: Array, covariance: Array) -> float:

@@ -92,6 +92,25 @@ class Posterior:
             raise ValueError(msg)
         return problem
 
+    def extend(self, num_draws: int, *, progress: Any = True) -> Posterior:
+        """Go on for `num_draws` more draws a chain, judged anew: bit-identical to one run of them all. This one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            Where there is no run of a plan to go on with (exact laws, NUTS, loaded draws, learnt hyperparameters).
+        """
+        if self.run is None or not hasattr(self.plan, "extend"):
+            msg = f"extend must have the run of a plan to go on with, but there is none behind these draws of {self.method}."
+            raise ValueError(msg)
+        made: Posterior = self.plan.extend(self, num_draws, progress=progress)
+        return made if "choice" not in self.settings else made.chosen_for(self.settings["choice"])
+
+    def chosen_for(self, reason: str) -> Posterior:
+        """Return the same with the reason of a choice first in the verdict, and among the settings."""
+        verdict = self.verdict._replace(reasons=(f"Chosen: {reason}", *self.verdict.reasons))
+        return dataclasses.replace(self, verdict=verdict, settings={**self.settings, "choice": reason})
+
     def summary(self) -> Summary:
         """Table by parameter: mean with its Monte Carlo error, sd, R-hat, ESS of bulk and tails (arviz-stats)."""
         return summary_of(self)

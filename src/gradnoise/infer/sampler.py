@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -87,7 +89,28 @@ def check_independent(sampling: str, why: str) -> None:
         raise Refused(msg)
 
 
-def check_run(*, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any) -> None:
+class Simulation(TypedDict, total=False):
+    """What every sampler hands to `simulate` as it is.
+
+    Attributes
+    ----------
+    dtype
+        "float32" (default) or "float64".
+    checkpoint
+        A path, written at most every 10 s; the same call goes on from it.
+    workers, threads
+        Processes, and host threads of one.
+    """
+
+    dtype: Any
+    checkpoint: str | Path | None
+    workers: int
+    threads: int | None
+
+
+def check_run(
+    *, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any, simulation: Mapping[str, Any] | None = None
+) -> None:
     """Check what every run takes, before the mode is looked for."""
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
@@ -96,3 +119,7 @@ def check_run(*, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: 
         _checks.integer("thin", thin)
     if burn_in is not None:
         _checks.integer("burn_in", burn_in, low=0)
+    unknown = [name for name in simulation or {} if name not in Simulation.__annotations__]
+    if unknown:
+        msg = f"got an unexpected argument {unknown[0]!r}: beside its own, a sampler takes {', '.join(Simulation.__annotations__)}."
+        raise TypeError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_sgd
-from gradnoise.infer.planned import Plan, from_chain
+from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
@@ -44,6 +45,7 @@ def constant_sgd(
     num_law_draws: int | None = None,
     adapt: bool = False,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample with SGD alone, its step tuned so that the stationary law is closest to the posterior.
 
@@ -80,6 +82,8 @@ def constant_sgd(
         step tuned anew (see `adaptation.adapted`): for models whose noise drifts.
     progress
         As in `simulate`; True also prints the planned steps.
+    simulation
+        dtype, checkpoint, workers, threads: as in `simulate`.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def constant_sgd(
         On bad arguments, before anything runs; `Refused` for a step beyond the stability edge, directions without noise or
         shuffled batches, before anything is simulated.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_constant_sgd(
         problem,
         batch_size=batch_size,
@@ -109,7 +113,9 @@ def constant_sgd(
         adapt=adapt,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_constant_sgd(

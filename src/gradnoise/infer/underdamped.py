@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gradnoise import _checks, derivatives, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
-from gradnoise.infer.planned import Plan, from_chain
+from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Refused, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
@@ -46,6 +47,7 @@ def sghmc(
     law: Any = None,
     num_law_draws: int | None = None,
     progress: Any = True,
+    **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample with underdamped Langevin dynamics: positions and velocities, exact sub-flows, one minibatch gradient a step.
 
@@ -75,7 +77,7 @@ def sghmc(
         constant noise.
     control_variate
         Use gradients with a control variate at the mode: less noise, at two gradients an example (`oracles.break_even`).
-    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress
+    num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, progress, simulation
         As in `constant_sgd`.
 
     Returns
@@ -87,7 +89,7 @@ def sghmc(
     ValueError, TypeError
         On bad arguments, before anything runs; where no setting meets the bounds, with the numbers.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
     plan = plan_sghmc(
         problem,
         batch_size=batch_size,
@@ -106,7 +108,9 @@ def sghmc(
         num_law_draws=num_law_draws,
         key=key,
     )
-    return plan.run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress)
+    return plan.run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
+    )
 
 
 def plan_sghmc(

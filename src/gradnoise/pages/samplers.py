@@ -15,7 +15,7 @@ from gradnoise import infer, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence
 from gradnoise.infer import Posterior
-from gradnoise.infer.planned import Length, plan_length
+from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.posterior import DRIFT_LIMIT
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode

@@ -1,0 +1,56 @@
+"""Plans of samplers whose iterates follow a linear chain, and of means of their windows: everything is read off the chain."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from gradnoise._types import Array
+from gradnoise.infer.planned import Plan
+from gradnoise.infer.sampler import Place
+from gradnoise.theory import LinearChain
+
+
+def from_chain(
+    method: str,
+    problem: Any,
+    process: Any,
+    chain: LinearChain,
+    where: Place,
+    *,
+    target: Array | None = None,
+    drift_matters: bool,
+    settings: dict[str, Any] | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    """Plan a sampler whose iterates follow a linear chain: everything is read off it."""
+    return Plan(
+        method=method,
+        problem=problem,
+        process=process,
+        where=where,
+        predicted_mean=where.mean,
+        predicted_covariance=chain.covariance,
+        target=where.law.covariance if target is None else target,
+        start=chain.covariance,
+        iact=max(chain.worst_iact(), chain.worst_iact(quadratic=True)),
+        relaxation_time=chain.relaxation_time,
+        drift_matters=drift_matters,
+        chain=chain,
+        settings=settings or {},
+        warnings=warnings,
+    )
+
+
+def averaged(plan: Plan, window: int) -> Plan:
+    """Plan of the means of `window` consecutive iterates of a plan with a chain."""
+    assert plan.chain is not None
+    covariance = plan.chain.average(window)
+    # the long-run covariance of window means is that of the iterates, counted in windows
+    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
+    memory = np.linalg.eigvalsh(whiten.T @ plan.chain.long_run_covariance @ whiten)[-1]
+    return dataclasses.replace(
+        plan, predicted_covariance=covariance, window=window, iact=max(float(memory), float(window))
+    )
