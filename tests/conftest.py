@@ -10,6 +10,11 @@ import pytest
 # two workers share two cores: BLAS threads of their own make a fourth-moment edge take 76 s instead of 6
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# half of the suite's time is compilation: workers share it, and the next run finds it done
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 SHARED = Path(os.environ.get("GRADNOISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
