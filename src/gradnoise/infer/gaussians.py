@@ -9,10 +9,11 @@ import numpy as np
 from gradnoise import _checks, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
-from gradnoise.infer.judgement import Verdict
-from gradnoise.infer.nearness import nearness, verdict_of
+from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import place
+from gradnoise.measure import Nearness, nearness
+from gradnoise.measure.nearness import TAIL
 from gradnoise.stream import seed_of
 
 EXACT = Verdict("trustworthy", ("The loss is quadratic: the posterior is this Gaussian.",), {})
@@ -50,8 +51,8 @@ def gaussian(
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     law = where.law
     why = "The best Gaussian in the variational sense: skewness and tails are ignored."
-    constant = bool(np.abs(law.hessian - law.mode_hessian).max() <= 1e-9 * np.abs(law.mode_hessian).max())
-    verdict = EXACT if constant else _judged(problem, law.mean, law.covariance, why)
+    near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness
+    verdict = _verdict(near, len(law.mean), why)
     return _drawn("Gaussian variational law", problem, law.mean, law.covariance, num_draws, num_chains, key, verdict)
 
 
@@ -79,22 +80,31 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
     covariance = (covariance + covariance.T) / 2
     why = "It has the curvature at the mode; skewness and curvature elsewhere are ignored."
-    verdict = EXACT if is_quadratic(problem, found) else _judged(problem, found.vector, covariance, why)
+    verdict = _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
     return _drawn("Laplace", problem, found.vector, covariance, num_draws, num_chains, key, verdict)
 
 
-def _judged(problem: Any, mean: Array, covariance: Array, what: str) -> Verdict:
-    return verdict_of(nearness(problem, mean, covariance), len(mean), what)
+def _verdict(near: Nearness, dim: int, what: str) -> Verdict:
+    """Judge a Gaussian by its divergence from the posterior; `what` it ignores, in words."""
+    if near.exact:
+        return EXACT
+    numbers = {"kl_to_posterior": near.kl, "kl_standard_error": near.standard_error, "pareto_k": near.pareto_k}
+    if near.undefined:
+        said = f"At {100 * near.undefined:.3g} % of the draws the loss is not finite: the Gaussian reaches where the posterior cannot be."
+        return Verdict("not trustworthy", (said, what), numbers)
+    limit, tails = kl_limit(dim), near.pareto_k > TAIL
+    told = f"By importance weights it is {near.kl:.2g} ± {near.standard_error:.1g} nats{' or more' if tails else ''} from the posterior around the mode"
+    if near.at_least > MOST_KL:
+        return Verdict("not trustworthy", (f"{told}: it is not a Gaussian.", what), numbers)
+    level = "trustworthy" if near.at_most <= limit else "approximate"
+    said = f"{told} (at most {limit:.2g} counts as near; tail of the weights k̂ = {near.pareto_k:.2g}, at most {TAIL:g} to be sure)."
+    return Verdict(level, (said, what), numbers)
 
 
 def is_quadratic(problem: Any, mode: Any) -> bool:
-    """Whether the Hessian is the same at the mode and three posterior standard deviations away, to rounding."""
-    here = mode.vector
-    hessian = derivatives.hessian(problem, here)
-    root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * hessian))
-    z = np.random.default_rng(0).standard_normal((2, len(here)))
-    away = [derivatives.hessian(problem, here + 3 * root @ v) for v in z]
-    return all(bool(np.abs(h - hessian).max() <= 1e-9 * np.abs(hessian).max()) for h in away)
+    """Whether the posterior is Laplace's Gaussian, to rounding, wherever that or a heavier tail reaches: no kink, no wall."""
+    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, mode.vector))
+    return nearness(problem, mode.vector, (covariance + covariance.T) / 2).exact
 
 
 def _drawn(

@@ -11,7 +11,9 @@ from scipy import stats
 
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
+from gradnoise.infer.shape import Shape
 from gradnoise.infer.widths import Widths
+from gradnoise.measure import Nearness
 
 # An error of 20 % in every variance is a KL of 0.01 a dimension: more than that is called wrong.
 KL_PER_DIMENSION = 0.01
@@ -21,6 +23,7 @@ HARMLESS = 0.1  # nats: a run that near to its target is never condemned for wha
 MEAN_LIMIT = 0.5  # standard deviations that the mean may be off in any direction
 TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to verify
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
+DESIGN_LIMIT = 1.25  # the same where it is known beforehand, without sampling error
 
 
 class Verdict(NamedTuple):
@@ -60,7 +63,8 @@ def judge(
     strayed: Mapping[int, float] | None = None,
     num_chains: int = 0,
     widths: Widths | None = None,
-    from_law: tuple[float, float] | None = None,
+    nearness: Nearness | None = None,
+    shape: Shape | None = None,
 ) -> Verdict:
     """Compare what was simulated with what was predicted, and both with the target.
 
@@ -80,15 +84,19 @@ def judge(
         Chain -> step at which it diverged; chain -> standard deviations at which its last draws lie; chains started.
     widths
         Sandwich against posterior (`widths_of`).
-    from_law
-        KL from the Gaussian law to the posterior itself, with its standard error (`nearness`), where that law is the target.
+    nearness
+        Of the Gaussian law to the posterior itself, where that law is the target.
+    shape
+        Of the draws, where there are any; of what is expected of them before.
     """
     limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
     numbers = {"noise_drift": noise_drift, "predicted_kl_to_target": designed, "effective_draws": effective_draws}
-    against, beside = _chains(diverged or {}, strayed or {}, num_chains), []
+    against, beside = _chains(diverged or {}, strayed or {}, num_chains), list[str]()
     numbers |= {"diverged_chains": float(len(diverged or {})), "strayed_chains": float(len(strayed or {}))}
     harmless = False
+    # draws of a posterior that is not Gaussian leave the Gaussian law, and are right to
+    allowed = 0.0 if nearness is None or math.isinf(nearness.kl) else 2 * nearness.at_most
     if simulated is not None:
         found = _simulated(dim, simulated, predicted, target, effective_draws)
         numbers |= found
@@ -96,9 +104,14 @@ def judge(
         harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= HARMLESS
         excess = found["simulated_kl_to_predicted"] - found["kl_floor"]
         if excess > limit + slack:
-            against.append(
+            (beside if excess <= allowed else against).append(
                 f"The simulation is not what was predicted: {_which(dim, numbers, excess)}; KL from prediction "
-                f"{found['simulated_kl_to_predicted']:.3g}, of which sampling error explains {found['kl_floor']:.2g}."
+                f"{found['simulated_kl_to_predicted']:.3g}, of which sampling error explains {found['kl_floor']:.2g}"
+                + (
+                    f", and the posterior is itself up to {nearness.at_most:.2g} from the Gaussian law predicted."
+                    if nearness is not None and excess <= allowed
+                    else "."
+                )
             )
         elif found["simulated_kl_to_target"] - found["kl_floor"] > limit + slack and designed <= limit:
             beside.append(
@@ -123,13 +136,16 @@ def judge(
             f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
         )
         (beside if harmless else against).insert(0, said)
-    if from_law is not None:
-        numbers["law_kl_to_posterior"] = from_law[0]
-        if not from_law[0] - 3 * from_law[1] <= MOST_KL:
-            beside.append(
-                f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
-                f"{from_law[0]:.2g} nats or more from it (importance weights)."
+    if shape is not None:
+        numbers["shape_divergence"] = shape.divergence
+        if shape.divergence > limit + allowed + 5 * shape.error:
+            (against if simulated is not None and shape.divergence > MOST_KL + allowed else beside).append(
+                f"{shape.sentence()}."
             )
+    if nearness is not None:
+        beside += _of_law(
+            nearness, numbers, max(designed, numbers.get("simulated_kl_to_target", 0.0)), drift_matters, limit
+        )
     about_widths, numbers = _widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit)
     if against:
@@ -201,8 +217,29 @@ def _by_design(
             f"By design this law is not the posterior: its KL to the Gaussian variational law is {designed:.3g}, {said} "
             f"(a full preconditioner or corrected Langevin would reach it)."
         ]
-    if ratios[-1] > RATIO_LIMIT or ratios[0] < 1 / RATIO_LIMIT:
+    if ratios[-1] > DESIGN_LIMIT or ratios[0] < 1 / DESIGN_LIMIT:
         return [f"By design {said}: right on the whole (KL {designed:.3g}), wrong in its worst of {dim} directions."]
+    return []
+
+
+def _of_law(nearness: Nearness, numbers: dict[str, float], own: float, drift_matters: bool, limit: float) -> list[str]:
+    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it."""
+    numbers["law_kl_to_posterior"] = nearness.kl
+    if not nearness.at_most + own <= MOST_KL:
+        return [
+            f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
+            f"{nearness.kl:.2g} ± {nearness.standard_error:.1g} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g})."
+        ]
+    if (
+        drift_matters
+        and "effective_draws" in numbers
+        and math.isnan(numbers["effective_draws"])
+        and nearness.at_most > limit
+    ):
+        return [
+            f"The posterior is up to {nearness.at_most:.2g} nats from Gaussian (importance weights), and this sampler's law rests on a "
+            "quadratic loss: its variances may be further off than predicted."
+        ]
     return []
 
 

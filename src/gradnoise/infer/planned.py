@@ -9,15 +9,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from gradnoise import _checks, theory
+from gradnoise import _checks, measure, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
 from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
-from gradnoise.infer.nearness import Nearness, nearness
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Simulation, check_run
+from gradnoise.infer.shape import shape_of
 from gradnoise.infer.widths import Widths, widths_of
 from gradnoise.theory import LinearChain
 
@@ -133,10 +133,10 @@ class Plan:
         return widths_of(self.problem, law.mean, law.hessian, law.gradient_covariance)
 
     @functools.cached_property
-    def nearness(self) -> Nearness:
-        """How far the Gaussian law, the target, is from the posterior itself: `nearness`, by importance weights."""
+    def nearness(self) -> measure.Nearness:
+        """How far the Gaussian law, the target, is from the posterior itself: `measure.nearness`."""
         law = self.where.law
-        return nearness(self.problem, law.mean, law.covariance)
+        return measure.nearness(self.problem, law.mean, law.covariance) if law.nearness is None else law.nearness
 
     def expectation(self) -> Expectation:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""
@@ -252,6 +252,7 @@ class Plan:
             effective,
             diverged=run.diverged,
             strayed=strayed_chains(draws, self.predicted_mean, self.predicted_covariance, kept),
+            shape=shape_of(draws, self.target, min(effective, draws.shape[0] * draws.shape[1])),
             num_chains=num_chains,
         )
         used = {**length._asdict(), "at": self.where.at, "num_chains": num_chains, **self.settings}
@@ -280,7 +281,7 @@ class Plan:
             target=(self.where.law.mean, self.target),
             effective_draws=effective_draws,
             widths=self.widths,
-            from_law=self.nearness[:2] if np.array_equal(self.target, self.where.law.covariance) else None,
+            nearness=self.nearness if np.array_equal(self.target, self.where.law.covariance) else None,
             **chains,
         )
 

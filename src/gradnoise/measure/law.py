@@ -12,6 +12,7 @@ import scipy.stats
 
 from gradnoise import _checks, derivatives
 from gradnoise._types import Array
+from gradnoise.measure.nearness import Nearness, nearness
 from gradnoise.problem import Problem
 from gradnoise.stream import seed_of
 
@@ -51,6 +52,8 @@ class GaussianLaw:
         Of the Newton steps; |last step| in posterior standard deviations, and the last relative change of Σ.
     names
         Names of the D parameters.
+    nearness
+        How far the law is from the posterior itself (`measure.nearness`).
     """
 
     mean: Array
@@ -68,6 +71,7 @@ class GaussianLaw:
     distance: float
     covariance_change: float
     names: tuple[str, ...] = field(repr=False)
+    nearness: Nearness | None = field(default=None, repr=False)
 
     @property
     def noise_drift(self) -> float:
@@ -169,6 +173,7 @@ def gaussian_law(
         distance=distance,
         covariance_change=change,
         names=problem.parameter_names,
+        nearness=nearness(problem, mean, covariance, key=key),
     )
 
 
