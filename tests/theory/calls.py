@@ -389,6 +389,22 @@ SCALES = [
         )
         for read in ("draws", "step_weighted", "final")
     ),
+    *(
+        Row(
+            "stationary_shape",
+            {
+                "rates": Of(np.array([0.2, 0.7, 1.3]), 0, 0),
+                "noise_skewness": Of(np.array([1.5, -0.4, 0.9]), 0, 0),
+                "noise_kurtosis": Of(np.array([4.0, 0.3, -0.8]), 0, 0),
+                "batch_size": 4,
+                "noise_share": Of(np.array([0.5, 0.9, 0.3]), 0, 0),
+            },
+            read,
+            0,
+            0,
+        )
+        for read in ("skewness", "kurtosis")
+    ),
     Row("averaging_factors", {"hessian": HESSIAN, "learning_rate": RATE, "window": 20}, None, 0, 0),
     Row("averaging_correlation", {"hessian": HESSIAN, "learning_rate": RATE, "window": 20}, None, 0, 0),
     Row("averaging_range", {"hessian": HESSIAN, "num_examples": 600, "batch_size": 10}, "low", -1, 2),

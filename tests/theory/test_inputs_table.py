@@ -46,8 +46,8 @@ WRONG = {
     no_square: "transition",
     no_matrix: "X gradients first_gradients batch_gradients",
     no_tensor: "third_derivative diffusion_gradient",
-    no_vector: "y truth gradient mean_q mean_p direction position multipliers",
-    no_levels: "step_sizes rates standard_deviation small_squared_norms big_squared_norms weights transverse_curvatures",
+    no_vector: "y truth gradient mean_q mean_p direction position multipliers noise_skewness noise_kurtosis",
+    no_levels: "step_sizes rates standard_deviation small_squared_norms big_squared_norms weights transverse_curvatures noise_share",
     no_real: "lag start target low minimum saddle frequency ridge total_log_joint total_cost",
     no_level: "label_noise localization eps noise_scale friction",
     no_size: (

@@ -192,6 +192,7 @@ TABLE = {
     ),
     "langevin_error": ("test_sampler_errors::test_langevin_error_is_the_whole_bias", "the paper's minibatch term"),
     "variance_errors": ("test_sampler_errors::test_variance_errors_bound_every_direction", "ratio without - 1"),
+    "stationary_shape": ("test_cumulants::test_cumulants_of_simulated_chains", "noise's own shape"),
     "averaging_factors": ("test_sampler_errors::test_averaging_factors_golden_g3", "continuous time"),
     "averaging_errors": ("test_sampler_errors::test_averaging_errors_golden_and_exact", "noise at the optimum alone"),
     "averaging_range": ("test_sampler_errors::test_averaging_range", "stiffest for softest"),

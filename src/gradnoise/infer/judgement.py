@@ -140,7 +140,7 @@ def judge(
         numbers["shape_divergence"] = shape.divergence
         if shape.divergence > limit + allowed + 5 * shape.error:
             (against if simulated is not None and shape.divergence > MOST_KL + allowed else beside).append(
-                f"{shape.sentence()}."
+                f"{shape.sentence('will be' if simulated is None else 'are')}."
             )
     if nearness is not None:
         beside += _of_law(

@@ -17,7 +17,7 @@ from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Simulation, check_run
-from gradnoise.infer.shape import shape_of
+from gradnoise.infer.shape import Shape, expected_shape, shape_of
 from gradnoise.infer.widths import Widths, widths_of
 from gradnoise.theory import LinearChain
 
@@ -137,6 +137,14 @@ class Plan:
         """How far the Gaussian law, the target, is from the posterior itself: `measure.nearness`."""
         law = self.where.law
         return measure.nearness(self.problem, law.mean, law.covariance) if law.nearness is None else law.nearness
+
+    @functools.cached_property
+    def shape(self) -> Shape | None:
+        """How far from Gaussian the draws will be because a few examples make most of the noise; None where it is not predicted."""
+        if self.window > 1 or "batch_size" not in self.settings:
+            return None
+        where, size = self.where, self.settings["batch_size"]
+        return expected_shape(self.problem, where.mean, self.target, self.chain, size, where.hessian)
 
     def expectation(self) -> Expectation:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""
@@ -281,6 +289,7 @@ class Plan:
             target=(self.where.law.mean, self.target),
             effective_draws=effective_draws,
             widths=self.widths,
+            **({"shape": self.shape} if simulated is None else {}),
             nearness=self.nearness if np.array_equal(self.target, self.where.law.covariance) else None,
             **chains,
         )

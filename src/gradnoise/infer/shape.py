@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradnoise import derivatives, theory
 from gradnoise._types import Array
 
-
+AFFORDABLE = 1 << 24  # numbers in all example gradients
+ALIKE = 1e-6  # spread of rates below which every direction is a mode
+MOST = 0.5  # nats a direction: the expansion in cumulants holds for small ones
 ODD, EVEN = 36 / (8 * math.sqrt(3) - 9), 24 / (16 * math.sqrt(3) - 27)
 
 
@@ -33,10 +36,10 @@ class Shape(NamedTuple):
     skewness: float
     kurtosis: float
 
-    def sentence(self) -> str:
-        """Say it in words."""
+    def sentence(self, when: str = "are") -> str:
+        """Say it in words; `when`: "are" or "will be"."""
         return (
-            f"The draws are not Gaussian: skewness up to {self.skewness:.2g}, excess kurtosis up to {self.kurtosis:.2g}, about "
+            f"The draws {when} not Gaussian: skewness up to {self.skewness:.2g}, excess kurtosis up to {self.kurtosis:.2g}, about "
             f"{self.divergence:.2g} nats that mean and covariance do not show"
         )
 
@@ -77,3 +80,40 @@ def _negentropy(x: Array) -> Array:
     bell = np.exp(-(x**2) / 2)
     odd, even = (x * bell).mean(0), bell.mean(0) - math.sqrt(0.5)
     return np.asarray(ODD * odd**2 + EVEN * even**2)
+
+
+def expected_shape(
+    problem: Any, mean: Array, target: Array, chain: Any, batch_size: int, hessian: Array
+) -> Shape | None:
+    """Predict the shape that the noise of minibatches gives the iterates of a chain without momentum; None where there is no such.
+
+    Along the left eigenvectors of the transition, or, where all modes forget alike, along the target's and the parameters: the
+    cumulants of example gradients at `mean`, by `theory.stationary_shape`.
+    """
+    size = len(mean)
+    if chain is None or chain.transition.shape != (size, size) or problem.num_examples * size > AFFORDABLE:
+        return None
+    rates, modes = np.linalg.eig(chain.transition.T)
+    rates, alike = 1 - rates.real, np.ptp(rates.real) < ALIKE
+    step = np.linalg.solve(hessian.T, (np.eye(size) - chain.transition).T).T
+    moves = derivatives.example_gradients(problem, mean) @ step.T
+    innovation = chain.covariance - chain.transition @ chain.covariance @ chain.transition.T
+    found = []
+    for directions in (np.linalg.eigh(target)[1], np.eye(size)) if alike else (modes.real,):
+        along = moves @ directions
+        variance = along.var(0)
+        total = np.einsum("di,de,ei->i", directions, innovation, directions, optimize=True)
+        x = _standardised(along - along.mean(0))
+        moving = along.std(0) > 0
+        found.append(
+            theory.stationary_shape(
+                np.clip(rates[moving], 1e-12, 2 - 1e-12),
+                (x**3).mean(0),
+                (x**4).mean(0) - 3,
+                batch_size=batch_size,
+                noise_share=np.clip(variance / batch_size / np.maximum(total, 1e-300), 0.0, 1.0)[moving],
+            )
+        )
+    sums = [float(np.minimum(f.skewness**2 / 12 + f.kurtosis**2 / 48, MOST).sum()) for f in found]
+    skewness, kurtosis = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    return Shape(max(sums), 0.0, float(max(skewness, key=abs, default=0.0)), float(max(kurtosis, key=abs, default=0.0)))

@@ -14,6 +14,7 @@ from gradnoise.theory.averages import iterate_average_covariance
 from gradnoise.theory.bayesian import BayesianTuning, bayesian_tuning
 from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
 from gradnoise.theory.chain import LinearChain, NotLinear
+from gradnoise.theory.cumulants import StationaryShape, stationary_shape
 from gradnoise.theory.escape import KramersRate, escape_rate, kramers_rate, piecewise_escape_time, transverse_gain
 from gradnoise.theory.evidence import (
     linear_regression_evidence,
@@ -145,6 +146,7 @@ __all__ = [
     "PositionVelocity",
     "ScheduledLangevin",
     "StabilityEdges",
+    "StationaryShape",
     "SvagMoments",
     "adam_law",
     "averaging_correlation",
@@ -241,6 +243,7 @@ __all__ = [
     "stable_exit_time",
     "stable_scale",
     "stationary_covariance",
+    "stationary_shape",
     "stein",
     "svag_coefficients",
     "svag_moments",
