@@ -6,10 +6,10 @@ from gradnoise.infer.comparison import Direction, SampleDistance
 from gradnoise.infer.corrected import corrected_langevin
 from gradnoise.infer.empirical_bayes import VariationalEM, variational_em
 from gradnoise.infer.expectation import Expectation
-from gradnoise.infer.export import Summary
 from gradnoise.infer.fisher import fisher_scoring
 from gradnoise.infer.gaussians import gaussian, laplace
 from gradnoise.infer.langevin_sampler import langevin
+from gradnoise.infer.loading import load
 from gradnoise.infer.marginal import Evidence, EvidenceCurve, evidence, evidence_curve
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import plan
@@ -17,6 +17,7 @@ from gradnoise.infer.posterior import Divergences, Posterior, Verdict
 from gradnoise.infer.predictive import LogPredictive, Predictive
 from gradnoise.infer.sampler import Refused
 from gradnoise.infer.singular import LocalLearningCoefficient, local_learning_coefficient
+from gradnoise.infer.summaries import Intervals, Summary
 from gradnoise.infer.truth import nuts, reference
 from gradnoise.infer.tuned_sgd import constant_sgd
 from gradnoise.infer.underdamped import sghmc
@@ -28,6 +29,7 @@ __all__ = [
     "Evidence",
     "EvidenceCurve",
     "Expectation",
+    "Intervals",
     "LocalLearningCoefficient",
     "LogPredictive",
     "Plan",
@@ -48,6 +50,7 @@ __all__ = [
     "iterate_averaging",
     "langevin",
     "laplace",
+    "load",
     "local_learning_coefficient",
     "nuts",
     "plan",

@@ -10,20 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise import _checks, diagnose, measure, theory
-from gradnoise import mode as modes
-from gradnoise._types import AnyArray, Array, ArrayLike
+from gradnoise import _checks
+from gradnoise._types import AnyArray, Array, ArrayLike, Pytree
 from gradnoise.infer.comparison import (
     Direction,
     Divergences,
     SampleDistance,
     directions_of,
+    divergences_of,
     moved,
     sample_distance,
+    sandwich_of,
 )
-from gradnoise.infer.export import Summary, datatree_of, summary_of
+from gradnoise.infer.export import datatree_of, write
+from gradnoise.infer.held_out import examples
 from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit, spread
 from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
+from gradnoise.infer.summaries import Intervals, Summary, intervals_of, summary_of
 
 __all__ = ["DRIFT_LIMIT", "Divergences", "Posterior", "Verdict", "judge", "kl_limit", "spread"]
 
@@ -52,6 +55,8 @@ class Posterior:
         The `Run` behind the draws, or None.
     plan
         The `Plan` that was run, or None: what was predicted of it beforehand.
+    exact
+        Whether the law itself is known: predicted mean and covariance are the truth about this approximation.
     problem
         The `Problem`, where it is known.
     """
@@ -66,7 +71,7 @@ class Posterior:
     settings: dict[str, Any] = field(repr=False, default_factory=dict)
     run: Any = field(repr=False, default=None)
     plan: Any = field(repr=False, default=None)
-    exact: bool = False  # the law itself is known: predicted mean and covariance are the truth about this approximation
+    exact: bool = False
     problem: Any = field(repr=False, default=None, kw_only=True)
 
     @functools.cached_property
@@ -84,11 +89,16 @@ class Posterior:
         flat = np.asarray(self.draws, np.float64).reshape(-1, self.draws.shape[-1])
         return np.atleast_2d(np.cov(flat.T))
 
+    @property
+    def params(self) -> Pytree:
+        """The draws as the problem's params: every leaf with axes (chain, draw) in front."""
+        return self.known_problem("params").unflatten(self.draws)
+
     def known_problem(self, what: str) -> Any:
         """Return the problem behind the draws; `what` needs it."""
         problem = self.problem if self.problem is not None else getattr(self.plan or self.run, "problem", None)
         if problem is None:
-            msg = f"{what} must know the problem, but these draws came without one: dataclasses.replace(posterior, problem=...)."
+            msg = f"{what} must know the problem, but these draws came without one: dataclasses.replace(posterior, problem=...), or load(path, problem)."
             raise ValueError(msg)
         return problem
 
@@ -111,30 +121,28 @@ class Posterior:
         verdict = self.verdict._replace(reasons=(f"Chosen: {reason}", *self.verdict.reasons))
         return dataclasses.replace(self, verdict=verdict, settings={**self.settings, "choice": reason})
 
-    def summary(self) -> Summary:
-        """Table by parameter: mean with its Monte Carlo error, sd, R-hat, ESS of bulk and tails (arviz-stats)."""
-        return summary_of(self)
+    def interval(self, level: float = 0.9) -> Intervals:
+        """Equal-tailed credible interval of every parameter: quantiles of the draws, or of the Gaussian where the law is `exact`.
+
+        ``low, high = posterior.interval(0.9)``, each (D,); printed, a table with the names.
+        """
+        return intervals_of(self, level)
+
+    def summary(self, level: float = 0.9) -> Summary:
+        """Table by parameter: mean with its Monte Carlo error, sd, `interval(level)`, R-hat, ESS of bulk and tails (arviz-stats)."""
+        return summary_of(self, level)
 
     def divergence(self, reference: Posterior) -> Divergences:
         """KL divergences of Gaussian fits, both directions, with the sampling floor.
 
         Raises
         ------
-        ValueError
-            If there are too few draws for a positive definite covariance.
+        ValueError, TypeError
+            If there are too few draws for a positive definite covariance, or `reference` is no Posterior of the same parameters.
         """
-        dim = len(self.mean)
         self._fitted()
-        reference._fitted()
-        ours, theirs = (self.covariance, self.mean), (reference.covariance, reference.mean)
-        floors = [
-            0.0 if p.exact else diagnose.kl_floor(dim, p.effective_draws, fitted_mean=True) for p in (self, reference)
-        ]
-        return Divergences(
-            theory.gaussian_kl(ours[0], theirs[0], ours[1], theirs[1]),
-            theory.gaussian_kl(theirs[0], ours[0], theirs[1], ours[1]),
-            sum(floors),
-        )
+        self._comparable(reference)._fitted()
+        return divergences_of(self, reference)
 
     def distance(
         self, reference: Posterior, *, num_directions: int = 64, num_exchanges: int = 199, key: Any = 0
@@ -152,10 +160,7 @@ class Posterior:
         key
             Seed of directions and exchanges.
         """
-        if reference.draws.shape[-1] != self.draws.shape[-1]:
-            msg = f"reference must have D = {self.draws.shape[-1]} parameters, got {reference.draws.shape[-1]}."
-            raise ValueError(msg)
-        reference._fitted()
+        self._comparable(reference)._fitted()
         return sample_distance(
             self.draws,
             reference.draws,
@@ -173,7 +178,13 @@ class Posterior:
         if reference is None and not hasattr(self.plan, "where"):
             msg = f"reference must be given: the target of {self.method} is known along a few directions only above 1000 parameters."
             raise ValueError(msg)
-        target = (reference.mean, reference.covariance) if reference else (self.plan.where.law.mean, self.plan.target)
+        if reference is not None:
+            self._comparable(reference)._fitted()
+        target = (
+            (reference.mean, reference.covariance)
+            if reference is not None
+            else (self.plan.where.law.mean, self.plan.target)
+        )
         return directions_of(
             names=self.names,
             achieved=self._achieved(),
@@ -188,7 +199,8 @@ class Posterior:
         Parameters
         ----------
         inputs
-            As the problem's `predict` takes them.
+            As the problem's `predict` takes them. For the models of `gradnoise.models` an array or data frame like their X; a frame's
+            columns go by name where the model was built with names.
         key
             Seed of the responses.
         num_draws
@@ -196,17 +208,22 @@ class Posterior:
         """
         return predictive(self.known_problem("predictive"), self._some(num_draws), inputs, key)
 
-    def log_predictive(self, data: Any, *, num_draws: int | None = None) -> LogPredictive:
-        """Log predictive density of held-out examples: log of the likelihood averaged over draws, for any problem.
+    def log_predictive(self, data: Any, targets: Any = None, *, num_draws: int | None = None) -> LogPredictive:
+        """Log predictive density of held-out examples: log of the likelihood averaged over draws.
 
         Parameters
         ----------
         data
-            Examples laid out like `problem.data` (columns of ones for the intercept included).
+            With `targets`, for the models of `gradnoise.models`: inputs as `predictive` takes them. Without, for any problem:
+            examples laid out like `problem.data` (columns of ones for the intercept included).
+        targets
+            Responses y (m,); each example has weight 1 and exposure 1.
         num_draws
             Draws a chain to use, evenly spaced; None: all.
         """
-        return log_predictive(self.known_problem("log_predictive"), self._some(num_draws), data)
+        problem = self.known_problem("log_predictive")
+        held_out = data if targets is None else examples(problem, data, targets)
+        return log_predictive(problem, self._some(num_draws), held_out)
 
     def calibrate(self, target: str | ArrayLike = "sandwich", *, mean: ArrayLike | None = None) -> Posterior:
         """Move the draws to another mean and covariance by the linear map that moves them least; shape is kept.
@@ -226,7 +243,7 @@ class Posterior:
         dim = len(self.mean)
         if isinstance(target, str):
             _checks.one_of("target", target, ("sandwich",))
-            centre, wanted = self._sandwich()
+            centre, wanted = sandwich_of(self)
         else:
             centre, wanted = self.mean, _checks.symmetric("target", target, dim, definite="positive")
         centre = centre if mean is None else _checks.vector("mean", mean, dim)
@@ -248,18 +265,31 @@ class Posterior:
             problem=self.problem if self.problem is not None else getattr(self.plan, "problem", None),
         )
 
-    def to_datatree(self, *, log_posterior: bool = False) -> Any:
-        """Return the draws as an `xarray.DataTree` in ArviZ's schema.
+    def to_datatree(self, *, log_posterior: bool = False, log_likelihood: bool = False, by_leaf: bool = False) -> Any:
+        """Return the draws as an `xarray.DataTree` in ArviZ's schema, for arviz-stats and arviz-plots.
 
-        Group `posterior` holds `theta`; `sample_stats` the absolute `step` of every draw and, with `log_posterior`, `lp`.
+        Group `posterior` holds `theta` (chain, draw, parameter); `sample_stats` the absolute `step` of every draw; `gradnoise` what
+        `load` needs.
+
+        Parameters
+        ----------
+        log_posterior
+            Add `lp` to `sample_stats`.
+        log_likelihood
+            Add a group with the log-likelihood of every example `y` (chain, draw, example), for ``arviz_stats.loo``.
+        by_leaf
+            One variable a leaf of the params in place of `theta` (from which alone `load` reads).
         """
-        return datatree_of(self, log_posterior=_checks.flag("log_posterior", log_posterior))
+        return datatree_of(
+            self,
+            log_posterior=_checks.flag("log_posterior", log_posterior),
+            log_likelihood=_checks.flag("log_likelihood", log_likelihood),
+            by_leaf=_checks.flag("by_leaf", by_leaf),
+        )
 
     def save(self, path: str | Path) -> Path:
-        """Write the draws as NetCDF in ArviZ's schema (`xarray.open_datatree` reads it)."""
-        path = Path(path)
-        self.to_datatree().to_netcdf(path, engine="h5netcdf")
-        return path
+        """Write the draws as NetCDF in ArviZ's schema; `load` reads it, and `xarray.open_datatree`. Missing folders are made."""
+        return write(self.to_datatree(), path)
 
     def __str__(self) -> str:
         chains, draws, dim = self.draws.shape
@@ -271,26 +301,21 @@ class Posterior:
             msg = f"draws of {self.method} must be more than D = {self.draws.shape[2]} for a Gaussian fit, got {self.draws.shape[:2]}."
             raise ValueError(msg)
 
+    def _comparable(self, reference: Posterior) -> Posterior:
+        """Return `reference` if it is a Posterior of as many parameters."""
+        if not isinstance(reference, Posterior):
+            msg = f"reference must be a Posterior, got {_checks.shown(reference)}."
+            raise TypeError(msg)
+        if reference.draws.shape[-1] != self.draws.shape[-1]:
+            msg = f"reference must have D = {self.draws.shape[-1]} parameters, got {reference.draws.shape[-1]}."
+            raise ValueError(msg)
+        return reference
+
     def _achieved(self) -> tuple[Array, Array]:
         """Mean and covariance of all steps of the run where iterates are the draws, else of the draws."""
         if self.run is not None and self.plan is not None and self.plan.window == 1:
             return self.run.mean, self.run.covariance
         return self.mean, self.covariance
-
-    def _sandwich(self) -> tuple[Array, Array]:
-        if self.plan is not None and not hasattr(self.plan, "where"):
-            msg = f"target must be a covariance (D, D) for {self.method}: the sandwich needs matrices that do not fit above 1000 parameters."
-            raise ValueError(msg)
-        if self.plan is not None:
-            where, count = self.plan.where, self.plan.problem.num_examples
-            centre, hessian, noise = where.mean, where.hessian, where.gradient_covariance
-        else:
-            problem = self.known_problem("calibrate(target='sandwich')")
-            found, count = modes.find_mode(problem), problem.num_examples
-            local = measure.local_geometry(problem, found)
-            centre, hessian, noise = found.vector, local.hessian, local.gradient_covariance
-        inverse = np.linalg.inv(hessian)
-        return centre, _checks.symmetric("sandwich", inverse @ noise @ inverse / count, definite="positive")
 
     def _some(self, num_draws: int | None) -> AnyArray:
         """Evenly spaced draws of every chain."""

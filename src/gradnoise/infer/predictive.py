@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,23 +15,28 @@ import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Array
+from gradnoise.infer.held_out import new_inputs, ready_made
 from gradnoise.results import Estimate, mean_of
 from gradnoise.stream import seed_of
 
 MANY_CHAINS = 16  # from here on, standard errors come from the spread over chains
+FIRST = 6  # rows that are shown
 _BLOCK = 1 << 21  # log densities held at once
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictive:
-    """Posterior predictive for n inputs.
+    """Posterior predictive for n inputs; `print` it for the first rows.
+
+    Two laws: of the **predictions** (a mean, a probability, a rate: what the parameters say), which narrows to nothing as data
+    grow, and of the **responses** (what will be observed), which does not.
 
     Attributes
     ----------
     mean
         `Problem.predict` averaged over draws, shape (n, ...), with its Monte Carlo standard error.
     sd
-        Its standard deviation over draws: how unsure the posterior is of it.
+        Standard deviation of the predictions over draws: how unsure the posterior is of them.
     predictions
         `Problem.predict` of every draw (chain, draw, n, ...).
     responses
@@ -35,16 +44,65 @@ class Predictive:
     """
 
     mean: Estimate
-    sd: Array = field(repr=False)
-    predictions: AnyArray = field(repr=False)
-    responses: AnyArray | None = field(repr=False)
+    sd: Array
+    predictions: AnyArray
+    responses: AnyArray | None
 
-    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Central interval of the responses (of the predictions where there are none): lower and upper end (n, ...)."""
-        tail = (1 - _checks.within("level", level, 0, 1, closed="neither")) / 2
-        values = self.predictions if self.responses is None else self.responses
-        low, high = np.quantile(np.asarray(values, np.float64), [tail, 1 - tail], axis=(0, 1))
+    @functools.cached_property
+    def labelled(self) -> bool:
+        """Whether responses are labels: class numbers (predictions have one axis more) or 0 and 1 for a predicted probability."""
+        if self.responses is None or self.responses.shape != self.predictions.shape:
+            return self.responses is not None
+        binary = bool(np.isin(self.responses, (0, 1)).all())
+        return binary and bool((self.predictions >= 0).all() and (self.predictions <= 1).all())
+
+    @functools.cached_property
+    def response_sd(self) -> Array | None:
+        """Standard deviation of the responses (n, ...): of what will be observed; None without `sample`, and for class numbers."""
+        if self.responses is None or self.responses.shape != self.predictions.shape:
+            return None
+        return np.asarray(np.std(self.responses, (0, 1), dtype=np.float64))
+
+    def interval(self, level: float = 0.9, of: str | None = None) -> tuple[Array, Array]:
+        """Equal-tailed interval, lower and upper end (n, ...).
+
+        Parameters
+        ----------
+        level
+            Probability between the ends.
+        of
+            "responses": what will be observed lies there with this probability; "predictions": the mean, probability or rate
+            does. None: of responses, but of predictions where responses are labels (`labelled`) or there are none.
+        """
+        values = self._values(self._default() if of is None else _checks.one_of("of", of, ("responses", "predictions")))
+        low, high = np.quantile(np.asarray(values, np.float64), tails(level), axis=(0, 1))
         return low, high
+
+    def __repr__(self) -> str:
+        chains, draws, *shape = self.predictions.shape
+        count, of = math.prod(shape), self._default()
+        first = list(itertools.islice(np.ndindex(*shape), FIRST))
+        where = (slice(None), slice(None), *np.array(first, dtype=int).reshape(len(first), len(shape)).T)
+        low, high = np.quantile(np.asarray(self._values(of)[where], np.float64), [0.05, 0.95], axis=(0, 1))
+        lines = [
+            f"Predictive for {shape[0] if shape else 1} inputs, {chains} x {draws} draws. 5% to 95% is of {of}.",
+            " ".join(f"{head:>11}" for head in ("", "mean", "error", "sd", "5%", "95%")),
+        ]
+        for at, *ends in zip(first, low, high, strict=True):
+            numbers = (self.mean.value[at], self.mean.standard_error[at], self.sd[at], *ends)
+            lines.append(" ".join([f"{list(at)!s:>11}", *(f"{number:>11.4g}" for number in numbers)]))
+        return "\n".join([*lines, f"... and {count - FIRST:,} more"] if count > FIRST else lines)
+
+    def _default(self) -> str:
+        return "predictions" if self.responses is None or self.labelled else "responses"
+
+    def _values(self, of: str) -> AnyArray:
+        if of == "predictions":
+            return self.predictions
+        if self.responses is None:
+            msg = "of must be 'predictions' here, got 'responses': the problem has no `sample`."
+            raise ValueError(msg)
+        return self.responses
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +129,7 @@ def predictive(problem: Any, draws: AnyArray, inputs: Any, key: Any) -> Predicti
     if problem.predict is None:
         msg = "problem must have `predict` for posterior predictives, but it has none. Give Problem(..., predict=...), or use log_predictive."
         raise ValueError(msg)
+    inputs = new_inputs(problem, inputs)
     flat = jnp.asarray(draws.reshape(-1, draws.shape[-1]))
     shape = draws.shape[:2]
     predictions = np.asarray(_predictions(problem, flat, inputs)).reshape(*shape, *_tail(problem, inputs, flat))
@@ -105,14 +164,9 @@ def _responses(problem: Any, keys: Any, draws: Any, inputs: Any) -> Any:
 
 def log_predictive(problem: Any, draws: AnyArray, data: Any) -> LogPredictive:
     """Return the log predictive density of held-out examples, laid out like `problem.data`."""
-    count = _check_like(problem, data)
-    flat = np.asarray(draws, np.float64).reshape(-1, draws.shape[-1])
-    shape, rows = draws.shape[:2], max(1, _BLOCK // len(flat))
+    count, shape = _check_like(problem, data), draws.shape[:2]
     values, errors, influence = [], [], np.zeros(shape)
-    for at in range(0, count, rows):
-        block = jax.tree.map(lambda leaf, at=at: leaf[at : at + rows], data)
-        with jax.enable_x64(True):
-            logs = np.asarray(_log_densities(problem, flat, block))
+    for logs in _blocks(problem, draws, data, count):
         top = logs.max(0)
         ratio = np.exp(logs - top).reshape(*shape, -1)
         mean = monte_carlo(ratio)
@@ -127,6 +181,23 @@ def log_predictive(problem: Any, draws: AnyArray, data: Any) -> LogPredictive:
         Estimate(float(pointwise.sum()), total, int(np.prod(shape))),
         over,
     )
+
+
+def log_likelihoods(problem: Any, draws: AnyArray) -> Array:
+    """Log-likelihood of every example of the problem under every draw (chain, draw, N)."""
+    blocks = list(_blocks(problem, draws, problem.data, problem.num_examples))
+    return np.concatenate(blocks, 1).reshape(*draws.shape[:2], -1)
+
+
+def _blocks(problem: Any, draws: AnyArray, data: Any, count: int) -> Iterator[Array]:
+    """Yield log-likelihoods (draws, examples), some examples at a time."""
+    flat = np.asarray(draws, np.float64).reshape(-1, draws.shape[-1])
+    rows = max(1, _BLOCK // len(flat))
+    for at in range(0, count, rows):
+        block = jax.tree.map(lambda leaf, at=at: leaf[at : at + rows], data)
+        with jax.enable_x64(True):
+            logs = np.asarray(_log_densities(problem, flat, block))
+        yield logs
 
 
 @jax.jit
@@ -144,13 +215,20 @@ def _log_densities(problem: Any, draws: Any, block: Any) -> Any:
 
 def _check_like(problem: Any, data: Any) -> int:
     """Check that data are laid out like the problem's; return how many examples there are."""
+    also = " For a ready-made model, log_predictive(X, y) does it." if ready_made(problem.log_likelihood) else ""
     wanted = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), problem.data)
     shapes = jax.tree.map(lambda leaf: tuple(np.shape(leaf)[1:]), data)
     counts = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
     if not _tree.alike(data, problem.data) or shapes != wanted or len(counts) != 1 or not min(counts):
-        msg = f"data must be laid out like problem.data, one leading axis of examples before shapes {wanted}, got {shapes} (intercept columns included)."
+        msg = f"data must be laid out like problem.data, one leading axis of examples before shapes {wanted}, got {shapes} (intercept columns included).{also}"
         raise ValueError(msg)
     return counts.pop()
+
+
+def tails(level: Any) -> list[float]:
+    """Return the probabilities of an equal-tailed interval's ends."""
+    tail = (1 - _checks.within("level", level, 0, 1, closed="neither")) / 2
+    return [tail, 1 - tail]
 
 
 def monte_carlo(values: Array) -> Estimate:

@@ -16,6 +16,7 @@ from gradnoise._types import Array
 DIFFERENT = 0.2  # a difference of variances beyond 20 %, and beyond its own sampling error, is told
 ERRORS = 4  # standard errors
 AFFORDABLE = 1 << 24  # numbers in all example gradients; beyond, their squares count as those of normals
+FIRST = 8  # directions that are shown
 DATA = 0.5  # directions that owe less of their curvature to the data are the prior's, not the model's
 
 
@@ -48,6 +49,23 @@ class Widths(NamedTuple):
         """Whether sandwich and posterior differ by more than 20 % and four standard errors where the data rule, (D,)."""
         off = np.abs(self.ratios - self.data_shares) - ERRORS * self.standard_errors
         return np.asarray((off > DIFFERENT * self.data_shares) & (self.data_shares > DATA))
+
+    def __repr__(self) -> str:
+        heads = ("sandwich/posterior", "error", "data share", "misspecified")
+        lines = [
+            f"Widths along {len(self.ratios)} directions, the widest first",
+            " ".join(f"{head:>18}" for head in heads),
+        ]
+        for i in range(min(FIRST, len(self.ratios))):
+            numbers = (self.ratios[i], self.standard_errors[i], self.data_shares[i])
+            cells = [*(f"{number:>18.3g}" for number in numbers), f"{'yes' if self.misspecified[i] else 'no':>18}"]
+            lines.append(" ".join(cells))
+        more = len(self.ratios) - FIRST
+        return "\n".join(
+            [*lines, f"... and {more:,} more; {int(self.misspecified.sum())} misspecified in all"]
+            if more > 0
+            else lines
+        )
 
     def sentence(self) -> str:
         """Say how far they differ."""

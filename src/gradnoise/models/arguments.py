@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,19 +13,44 @@ from gradnoise._types import AnyArray, Array, ArrayLike
 
 
 def design(X: ArrayLike, intercept: bool, names: tuple[str, ...] | None) -> tuple[AnyArray, tuple[str, ...]]:
-    """Return X with its column of ones, in its own floating type, and the names of the columns."""
-    inputs = _numbers("X", X)
+    """Return X with its column of ones, in its own floating type, and the names of its columns: given, or the frame's, or default."""
+    values, headings = unframed("X", X)
+    inputs = _numbers("X", values)
     if inputs.ndim != 2 or 0 in inputs.shape:
         msg = f"X must have shape (N, D) with N, D >= 1, got {inputs.shape}."
         raise ValueError(msg)
     if names is None:
-        names = tuple(f"x{i}" for i in range(inputs.shape[1]))
+        names = headings or default_names(inputs.shape[1])
     if len(names) != inputs.shape[1]:
         msg = f"names must name the {inputs.shape[1]} columns of X, got {len(names)}."
         raise ValueError(msg)
     if not intercept:
         return inputs, tuple(names)
     return np.concatenate([inputs, np.ones((len(inputs), 1), inputs.dtype)], 1), (*names, "intercept")
+
+
+def default_names(size: int) -> tuple[str, ...]:
+    """Return the names x0, x1, … of columns that came without."""
+    return tuple(f"x{i}" for i in range(size))
+
+
+def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
+    """Return a data frame (any that narwhals knows) as an array, with its headings where all are text; else `value` and None."""
+    import narwhals as nw
+    import narwhals.selectors as ncs
+
+    try:
+        frame: Any = nw.from_native(value, pass_through=True)
+        if isinstance(frame, nw.LazyFrame):
+            frame = frame.collect()
+        if not isinstance(frame, nw.DataFrame):
+            return value, None
+        headings = tuple(frame.columns)
+        frame = frame.with_columns(ncs.boolean().cast(nw.Int8))  # beside numbers they would make an array of objects
+    except nw.exceptions.DuplicateError as error:
+        msg = f"{name} must have columns of different names: {' '.join(str(error).split())}"
+        raise ValueError(msg) from error
+    return frame.to_numpy(), headings if all(isinstance(h, str) for h in headings) else None
 
 
 def _numbers(name: str, value: ArrayLike) -> AnyArray:
@@ -62,20 +88,20 @@ def real_targets(y: ArrayLike, inputs: AnyArray) -> AnyArray:
     return column("y", y, len(inputs)).astype(inputs.dtype, copy=False)
 
 
-def classes(y: ArrayLike, length: int, num_classes: int | None) -> tuple[AnyArray, int]:
+def classes(y: ArrayLike, length: int, num_classes: int | None, *, name: str = "y") -> tuple[AnyArray, int]:
     """Return the labels as int32 and the number of classes."""
-    labels = column("y", y, length)
+    labels = column(name, y, length)
     if (labels < 0).any() or (labels != np.floor(labels)).any():
-        msg = f"y must hold class numbers 0, 1, 2, …, got {labels[(labels < 0) | (labels != np.floor(labels))][0]:g}. datasets.load encodes other labels."
+        msg = f"{name} must hold class numbers 0, 1, 2, …, got {labels[(labels < 0) | (labels != np.floor(labels))][0]:g}. datasets.load encodes other labels."
         raise ValueError(msg)
     targets = np.asarray(y).astype(np.int32)
     found = np.unique(targets)
     if num_classes is None and (len(found) < 2 or int(found[-1]) != len(found) - 1):
-        msg = f"y must hold every class 0, …, K-1 with K >= 2 when num_classes is None, got classes {_checks.shown(found.tolist())}."
+        msg = f"{name} must hold every class 0, …, K-1 with K >= 2 when num_classes is None, got classes {_checks.shown(found.tolist())}."
         raise ValueError(msg)
     count = len(found) if num_classes is None else _checks.integer("num_classes", num_classes, low=2)
     if int(found[-1]) >= count:
-        msg = f"y must hold class numbers below num_classes = {count}, got {int(found[-1])}."
+        msg = f"{name} must hold class numbers below num_classes = {count}, got {int(found[-1])}."
         raise ValueError(msg)
     return targets, count
 

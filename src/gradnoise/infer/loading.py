@@ -1,0 +1,58 @@
+"""Posteriors from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.stored import RECORD, restored
+
+
+def load(path: str | Path, problem: Any = None) -> Posterior:
+    """Read a posterior that `Posterior.save` wrote: draws bit for bit, names, settings, verdict and what was predicted.
+
+    Its run, plan and problem are not in the file: `extend` has nothing to go on with, `directions` needs a reference, and predictives,
+    `params` and log-likelihoods need the problem. Objects among the settings come back as their text.
+
+    Parameters
+    ----------
+    path
+        The file. It holds numbers and text alone; nothing in it is run.
+    problem
+        The `Problem` of the draws, with parameters of the same names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a posterior of gradnoise, or `problem` has other parameters.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"path must name a posterior that was saved, but {path} is not a file."
+        raise FileNotFoundError(msg)
+    draws, names, fields = _read(path)
+    if problem is not None and tuple(problem.parameter_names) != names:
+        msg = f"problem must have the parameters of {path}, {_few(names)}, got {_few(problem.parameter_names)}."
+        raise ValueError(msg)
+    return Posterior(draws=draws, names=names, problem=problem, **fields)
+
+
+def _read(path: Path) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+    import xarray
+
+    try:
+        with xarray.open_datatree(path, engine="h5netcdf") as tree:
+            theta = tree["posterior"]["theta"].load()
+            fields = restored(tree[RECORD].to_dataset().load())
+            return theta.values, tuple(map(str, theta.coords["parameter"].values)), fields
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        msg = f"path must name a file that Posterior.save wrote, but {path} is damaged or something else ({type(error).__name__}: {error})."
+        raise ValueError(msg) from error
+
+
+def _few(names: Any) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{len(names)} of them ({shown}{', …' if len(names) > 5 else ''})"
