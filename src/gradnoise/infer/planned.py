@@ -13,7 +13,7 @@ from gradnoise import _checks, measure, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
-from gradnoise.infer.judgement import Verdict, judge, kl_limit
+from gradnoise.infer.judgement import Verdict, judge
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Simulation, check_run
@@ -150,7 +150,9 @@ class Plan:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""
         predicted, target = (self.predicted_mean, self.predicted_covariance), (self.where.law.mean, self.target)
         names = self.problem.parameter_names
-        return expected(self.method, names, predicted, target, self.widths, self._judged(None, math.nan))
+        return expected(
+            self.method, names, predicted, target, self.widths, self._judged(None, math.nan, shape=self.shape)
+        )
 
     @property
     def kl_to_target(self) -> float:
@@ -278,8 +280,11 @@ class Plan:
             problem=self.problem,
         )
 
-    def _judged(self, simulated: tuple[Array, Array] | None, effective_draws: float, **chains: Any) -> Verdict:
+    def _judged(
+        self, simulated: tuple[Array, Array] | None, effective_draws: float, *, shape: Shape | None, **chains: Any
+    ) -> Verdict:
         """Judge before the run (`simulated` None) or after it."""
+        tempered = self.where.at == "tempered"  # then the law's nearness is that to the tempered posterior
         return judge(
             dim=len(self.predicted_mean),
             noise_drift=self.where.law.noise_drift,
@@ -289,19 +294,18 @@ class Plan:
             target=(self.where.law.mean, self.target),
             effective_draws=effective_draws,
             widths=self.widths,
-            **({"shape": self.shape} if simulated is None else {}),
-            nearness=self.nearness if np.array_equal(self.target, self.where.law.covariance) else None,
+            shape=shape,
+            nearness=self.nearness if tempered or np.array_equal(self.target, self.where.law.covariance) else None,
             **chains,
         )
 
     def __str__(self) -> str:
         low, high = self.variance_errors[[0, -1]]
         said = f"variances {1 + low:.3g} to {1 + high:.3g} times the target's"
-        near = self.kl_to_target <= kl_limit(len(self.target))
-        level = "right" if self.worst_variance_error <= 0.05 else ("close" if near else "biased")
+        level = self._judged(None, math.nan, shape=self.shape).level
         moved = self.mean_error
         off = f", the mean {moved:.2g} standard deviations off" if moved > SHIFT_TOLD else ""
-        told = f"{self.method}: predicted {level}, {said}{off} (KL {self.kl_to_target:.3g})"
+        told = f"{self.method}: expected {level}, {said}{off} (KL {self.kl_to_target:.3g})"
         cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"
         return " ".join([f"{told}; {cost}.", *self.warnings])
 

@@ -72,7 +72,7 @@ def shape_of(draws: Any, target: Array, effective_draws: float) -> Shape:
 def _standardised(values: Array) -> Array:
     """Columns that move, in standard deviations."""
     spread = values.std(0)
-    return values[:, spread > 0] / spread[spread > 0]
+    return np.asarray(values[:, spread > 0] / spread[spread > 0])
 
 
 def _negentropy(x: Array) -> Array:

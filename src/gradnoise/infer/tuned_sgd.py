@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from gradnoise import _checks, derivatives, theory
+from gradnoise import _checks, derivatives, measure, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_sgd
@@ -21,6 +21,7 @@ from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
+TEMPERED, SETTLED = 60, 1e-8  # iterations, and nats between two of them, of the law of a tempered posterior
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
 
 
@@ -28,7 +29,7 @@ def constant_sgd(
     problem: Any,
     *,
     batch_size: int,
-    preconditioner: str | ArrayLike = "full",
+    preconditioner: str | ArrayLike | None = None,
     num_draws: int = 1000,
     num_chains: int = 4,
     key: Any = 0,
@@ -56,8 +57,8 @@ def constant_sgd(
     batch_size, sampling
         B, and "with_replacement" or "without_replacement". "shuffled" is refused: its noise nearly cancels over an epoch.
     preconditioner
-        "full" (the law is the target), "diagonal", "scalar", "sqrt" (closest of their kind in KL), or a matrix (D, D) that
-        contains the learning rate.
+        "full" (the law is the target), "diagonal", "scalar", "sqrt" (closest of their kind in KL), "diagonal_closed" (2B/(N C_kk)),
+        or a matrix (D, D) that contains the learning rate. None: "full"; above 1000 parameters "diagonal_closed".
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are kept every `thin` steps.
     at
@@ -73,7 +74,7 @@ def constant_sgd(
         None: the worst predicted autocorrelation time, and five relaxation times.
     mode, law
         From `find_mode` and `measure.gaussian_law`, where they are known already. Above 1000 parameters `mode` must be given
-        (trained params will do), and `preconditioner` must be "diagonal_closed" or "scalar": the step is capped where it would be
+        (trained params will do), and `preconditioner` must be None, "diagonal_closed" or "scalar": the step is cut where it would be
         unstable, the law is predicted along the ten stiffest directions only, and the verdict says so (`large.plan_large_sgd`).
     num_law_draws
         Draws that the variational law is found with; None: by the rule of `measure.gaussian_law`.
@@ -122,7 +123,7 @@ def plan_constant_sgd(
     problem: Any,
     *,
     batch_size: int,
-    preconditioner: str | ArrayLike = "full",
+    preconditioner: str | ArrayLike | None = None,
     at: str = "posterior",
     target: str | ArrayLike = "posterior",
     temperature: float = 1.0,
@@ -150,9 +151,11 @@ def plan_constant_sgd(
         raise Refused(msg)
     mu = _checks.momentum(momentum)
     heat = _checks.positive("temperature", temperature)
-    wish, aim = _wishes(preconditioner, target, time, heat, problem.num_params)
+    large = problem.num_params > derivatives.DENSE
+    kind = KINDS[0] if preconditioner is None and not large else preconditioner
+    wish, aim = _wishes("diagonal_closed" if kind is None else kind, target, time, heat, problem.num_params)
     _checks.flag("adapt", adapt)
-    if problem.num_params > derivatives.DENSE:
+    if large:
         _refuse_for_large(
             at=at != "posterior",
             target=not (isinstance(aim, str) and aim == "posterior"),
@@ -161,12 +164,12 @@ def plan_constant_sgd(
             time=time != "discrete",
             adapt=adapt,
         )
-        return plan_large_sgd(
-            problem, batch_size=size, preconditioner=preconditioner, mode=mode, sampling=sampling, key=key
-        )
+        return plan_large_sgd(problem, batch_size=size, preconditioner=kind, mode=mode, sampling=sampling, key=key)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     if isinstance(aim, str) and aim == "sandwich" and at == "posterior":
         where, aim = _over_the_sandwich(problem, where)
+    elif isinstance(aim, str) and heat != 1.0 and at == "posterior":
+        where = _tempered(problem, where, heat)
 
     def tuned(where: Place) -> Plan:
         return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
@@ -261,6 +264,29 @@ def _over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
     over = derivatives.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
     centred = dataclasses.replace(law, mean=law.mode)
     return Place(law.mode, over.hessian, over.gradient_covariance, centred, "sandwich"), sandwich
+
+
+def _tempered(problem: Any, where: Place, heat: float) -> Place:
+    """Return the place of the tempered posterior's own variational law: E ∇L = 0 and Σ = T (N H̄)⁻¹, where the sampler will be."""
+    normals = mirrored_normals(problem.num_examples, len(where.mean))
+    mean, covariance = where.mean, heat * where.covariance
+    for _ in range(TEMPERED):
+        over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
+        if np.linalg.eigvalsh(over.hessian)[0] <= 0:
+            break
+        new = heat * np.linalg.inv(problem.num_examples * over.hessian)
+        step = np.linalg.solve(over.hessian, over.gradient)
+        change = theory.gaussian_kl(new, covariance, mean - step, mean)
+        mean, covariance = mean - step, (new + new.T) / 2
+        if change < SETTLED:
+            near = measure.nearness(problem, mean, covariance, temperature=heat)
+            law = dataclasses.replace(where.law, mean=mean, nearness=near)
+            return Place(mean, over.hessian, over.gradient_covariance, law, "tempered")
+    msg = (
+        f"temperature must be nearer to 1, got {heat:g}: the tempered posterior has no Gaussian law near the posterior's (a curvature "
+        "that vanishes within its reach, say)."
+    )
+    raise Refused(msg)
 
 
 def _preconditioner(

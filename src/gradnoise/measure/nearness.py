@@ -56,7 +56,15 @@ class Nearness(NamedTuple):
 TAIL = 0.7  # Pareto shape above which averages of weights are not to be trusted (Vehtari et al. 2024, §3)
 
 
-def nearness(problem: Any, mean: Array, covariance: Array, *, num_draws: int | None = None, key: Any = 0) -> Nearness:
+def nearness(
+    problem: Any,
+    mean: Array,
+    covariance: Array,
+    *,
+    num_draws: int | None = None,
+    temperature: float = 1.0,
+    key: Any = 0,
+) -> Nearness:
     r"""Estimate KL(N(m, Σ) ‖ posterior), in nats, without a run.
 
     Equation, with the posterior's log density −N L(θ) up to a constant and q = N(m, Σ): KL = E_q log q + N E_q L + log Z, and
@@ -73,6 +81,8 @@ def nearness(problem: Any, mean: Array, covariance: Array, *, num_draws: int | N
         m (D,) and Σ (D, D).
     num_draws
         Draws, half from each law. None: 1000, or at least 200 where N·D is large.
+    temperature
+        T of the tempered posterior, whose log density is −N L/T.
     key
         Seed of the draws.
 
@@ -87,7 +97,7 @@ def nearness(problem: Any, mean: Array, covariance: Array, *, num_draws: int | N
     z = random.standard_normal((2 * half, size))
     z[half:] /= np.sqrt(random.chisquare(FREEDOM, half) / FREEDOM)[:, None]
     losses = derivatives.losses(problem, mean + z @ np.linalg.cholesky(covariance).T)
-    log_density = -problem.num_examples * losses
+    log_density = -problem.num_examples * losses / temperature
     squares = (z * z).sum(1)
     log_gaussian = -squares / 2 - size * math.log(2 * math.pi) / 2
     undefined = float(1 - np.isfinite(log_density[:half]).mean())
