@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,75 @@ def test_capped_steps_are_said(wide: Any) -> None:
     problem, mode, _, _ = wide
     tuned = plan("constant_sgd", problem, batch_size=3000, preconditioner="diagonal_closed", mode=mode)
     assert tuned.settings["capped"] > 0.5
-    assert "was capped" in str(tuned)
+    assert "beyond stability and was cut for" in str(tuned)
+    assert "plain SGD" not in str(tuned)
     assert (tuned.scale**2).max() == pytest.approx(tuned.settings["cap"])
     assert tuned.settings["stiffest_rate"] <= 1.0
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Any:
+    """A regression of 1100 weights of very different scales with one common factor: so stiff that no entry may stay as it is."""
+    rng = np.random.default_rng(1)
+    size = 1100
+    x = (rng.standard_normal((2000, size)) + rng.standard_normal((2000, 1))) * np.exp(rng.uniform(-1.5, 1.5, size))
+    y = x[:, :5].sum(1) + rng.standard_normal(2000)
+    problem = gn.models.linear_regression(
+        x.astype(np.float32), y.astype(np.float32), observation_scale=1.0, intercept=False
+    )
+    return problem, np.linalg.solve(x.T @ x + np.eye(size), x.T @ y), x
+
+
+def test_a_diagonal_step_that_is_cut_keeps_its_shape_and_comes_nearer_to_the_posterior(uneven: Any) -> None:
+    """Of the stable steps that of least KL: scaled as a whole where clipping to one value would make plain SGD of it."""
+    problem, mode, x = uneven
+    common: dict[str, Any] = {"batch_size": 1000, "mode": mode}
+    diagonal, scalar = (
+        plan("constant_sgd", problem, **common, preconditioner=kind) for kind in ("diagonal_closed", "scalar")
+    )
+    assert diagonal.settings["capped"] == 1.0
+    assert (diagonal.scale**2).max() > 3 * (diagonal.scale**2).min()
+    assert diagonal.settings["stiffest_rate"] <= 1.0
+    hessian = (x.T @ x + np.eye(x.shape[1])) / len(x)
+    noise = gn.derivatives.gradient_moments(problem, mode)[1]
+    posterior = np.linalg.inv(len(x) * hessian)
+
+    def divergence(tuned: Any) -> float:
+        step = np.diag(tuned.scale**2)
+        law = gn.theory.stationary_covariance(hessian, noise, learning_rate=1.0, preconditioner=step, batch_size=1000)
+        return float(gn.theory.gaussian_kl(law, posterior))
+
+    from gradnoise.infer import diagonal_steps as steps
+
+    wanted = steps.wanted_step(noise_diagonal(problem, mode).variance, "diagonal_closed", 1000, len(x))
+    gained = steps.excess_kl(scalar.scale**2, wanted) - steps.excess_kl(diagonal.scale**2, wanted)
+    assert gained > 400
+    assert divergence(scalar) - divergence(diagonal) == pytest.approx(gained, rel=0.15)
+
+
+def test_the_step_chosen_has_the_least_excess_of_those_tried(uneven: Any, wide: Any) -> None:
+    from gradnoise.infer import diagonal_steps as steps
+
+    for problem, mode in (uneven[:2], wide[:2]):
+        wanted = steps.wanted_step(
+            noise_diagonal(problem, mode).variance, "diagonal_closed", 1000, problem.num_examples
+        )
+        chosen, found = steps.stable_step(problem, mode, wanted, 0)
+        capped = steps._capped(problem, mode, wanted, 0)
+        assert steps.excess_kl(chosen, wanted) <= steps.excess_kl(capped, wanted) + 1e-9
+        assert found.rates[0] <= steps.STIFFEST
+    assert steps.excess_kl(wanted, wanted) == 0.0
+    assert steps.excess_kl(wanted / 2, wanted) == pytest.approx(D / 2 * (0.5 - 1 + np.log(2)))
+
+
+def test_plain_sgd_is_called_by_its_name() -> None:
+    from gradnoise.infer.diagonal_steps import cut_reason
+
+    wanted = np.array([1.0, 2.0, 4.0])
+    assert "this is plain SGD at that learning rate" in cut_reason(np.full(3, 0.5), wanted, 1.0, "diagonal_closed")[0]
+    assert "plain SGD" not in cut_reason(np.full(3, 0.5), np.ones(3), 1.0, "scalar")[0]
+    assert "plain SGD" not in cut_reason(wanted / 4, wanted, 1.0, "diagonal_closed")[0]
+    assert cut_reason(wanted, wanted, 0.0, "diagonal_closed") == ()
 
 
 def test_the_verdict_catches_another_law(wide: Any) -> None:
@@ -70,7 +137,23 @@ def test_the_verdict_catches_another_law(wide: Any) -> None:
     other = dataclasses.replace(tuned, predicted_variances=2 * tuned.predicted_variances)
     common: dict[str, Any] = {"num_draws": 400, "num_chains": 4, "key": 1, "thin": 10, "burn_in": 100}
     assert tuned.run(**common, progress=False).verdict.level == "approximate"
-    assert other.run(**common, progress=False).verdict.level == "not trustworthy"
+    caught = other.run(**common, progress=False).verdict
+    assert caught.level == "not trustworthy"
+    assert "The run is stationary, but" in " ".join(caught.reasons)
+    assert "use a smaller batch_size" in " ".join(caught.reasons)
+
+
+def test_a_run_that_has_not_settled_is_told_what_to_do(wide: Any) -> None:
+    problem, mode, _, _ = wide
+    common: dict[str, Any] = {"batch_size": 300, "num_draws": 100, "num_chains": 2, "progress": False}
+    away = mode + 0.1 * (np.arange(D) < 12)
+    made = gn.infer.corrected_langevin(
+        problem, mode=away, preconditioner="low_rank", fraction=0.3, thin=2, burn_in=0, **common
+    )
+    assert made.verdict.level == "not trustworthy"
+    told = " ".join(made.verdict.reasons)
+    assert "not stationary" in told
+    assert "train `mode` further), give a longer burn_in, or use a smaller fraction or infer.constant_sgd" in told
 
 
 def test_averages_of_windows_are_as_predicted(wide: Any) -> None:
@@ -120,10 +203,17 @@ def test_bias_of_a_structured_step_is_predicted(settings: dict[str, Any], known:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({}, "preconditioner must be 'diagonal_closed' or 'scalar' above 1000 parameters, .* got 'full'"),
+        (
+            {"preconditioner": "full"},
+            r"preconditioner must be 'diagonal_closed' or 'scalar' \(or None: the first\) above 1000 parameters, .* got 'full'",
+        ),
+        (
+            {"preconditioner": "diagonal"},
+            r"the closed form 2B/\(N C_kk\) \('diagonal_closed'\) the variances C_kk alone",
+        ),
         (
             {"preconditioner": np.eye(1200)},
-            "preconditioner must be 'diagonal_closed' or 'scalar' above 1000 parameters",
+            r"preconditioner must be 'diagonal_closed' or 'scalar' .* above 1000 parameters",
         ),
         ({"preconditioner": "scalar", "momentum": 0.5}, "momentum must be left"),
         ({"preconditioner": "scalar", "mode": None}, "mode must be given"),
@@ -134,6 +224,33 @@ def test_what_large_problems_refuse(settings: dict[str, Any], match: str, wide: 
     problem, mode, _, _ = wide
     with pytest.raises((ValueError, TypeError), match=match):
         constant_sgd(problem, **{"batch_size": 300, "mode": mode, "progress": False, **settings})
+
+
+def test_defaults_above_a_thousand_parameters_are_those_that_work_there(wide: Any, known: Any) -> None:
+    problem, mode, _, _ = wide
+    assert plan("constant_sgd", problem, batch_size=300, mode=mode).settings["preconditioner"] == "diagonal_closed"
+    assert plan("corrected_langevin", problem, batch_size=300, mode=mode).settings["preconditioner"] == "low_rank"
+    small, mode, law = known("wine")
+    assert plan("constant_sgd", small, batch_size=64, mode=mode, law=law).settings["preconditioner"] == "full"
+    assert plan("corrected_langevin", small, batch_size=64, mode=mode, law=law).method == "corrected Langevin"
+
+
+@pytest.mark.parametrize("given", [None, "params"])
+@pytest.mark.parametrize("method", ["langevin", "sghmc", "fisher_scoring", "laplace", "gaussian", "choose", "plan"])
+def test_what_needs_matrices_is_refused_before_any_search(
+    method: str, given: str | None, wide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, mode, _, _ = wide
+    monkeypatch.setattr("gradnoise.mode.find_mode", lambda *a, **k: pytest.fail("the mode was looked for"))
+    monkeypatch.setattr("gradnoise.mode._search", lambda *a, **k: pytest.fail("the mode was certified"))
+    settings: dict[str, Any] = {"mode": mode if given else None}
+    if method not in ("laplace", "gaussian", "choose"):
+        settings["batch_size"] = 300
+    if method == "sghmc":
+        settings["control_variate"] = True
+    call = functools.partial(plan, "langevin") if method == "plan" else getattr(gn.infer, method)
+    with pytest.raises(gn.infer.Refused, match=r"got 1200\. At that size infer\.constant_sgd, iterate_averaging, "):
+        call(problem, **settings)
 
 
 def test_convolutional_network_is_a_convolution() -> None:

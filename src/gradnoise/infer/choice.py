@@ -11,7 +11,7 @@ from gradnoise import mode as modes
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Refused, Simulation, check_run
+from gradnoise.infer.sampler import Refused, Simulation, check_run, check_size
 from gradnoise.stream import seed_of
 
 BATCH_SIZES = (32, 128, 512)
@@ -150,6 +150,7 @@ def choose(
     wanted = _methods(methods)
     sizes = _sizes(batch_size, problem.num_examples, sampling)
     seed_of(key)
+    check_size(problem)
     found = modes.find_mode(problem) if mode is None else mode
     known = measure.gaussian_law(problem, found, key=key) if law is None else law
     tried = [

@@ -22,7 +22,7 @@ def corrected_langevin(
     *,
     batch_size: int,
     fraction: float = 0.5,
-    preconditioner: str = "full",
+    preconditioner: str | None = None,
     rank: int = 10,
     num_draws: int = 1000,
     num_chains: int = 4,
@@ -54,7 +54,7 @@ def corrected_langevin(
     preconditioner, rank
         "full" (H⁻¹: the law is the posterior's at any step), or for many parameters "diagonal" (1/H_kk) or "low_rank" (the `rank`
         stiffest directions of H, one step for the rest): the correction is then right for that part of H and C alone, and the
-        bias that is left, of the order of the step, is predicted.
+        bias that is left, of the order of the step, is predicted. None: "full"; above 1000 parameters "low_rank".
     num_draws, num_chains, key, at, thin, burn_in, mode, law, num_law_draws, adapt, progress, simulation
         As in `constant_sgd`.
 
@@ -92,7 +92,7 @@ def plan_corrected_langevin(
     *,
     batch_size: int,
     fraction: float = 0.5,
-    preconditioner: str = "full",
+    preconditioner: str | None = None,
     rank: int = 10,
     at: str = "posterior",
     sampling: str = "with_replacement",
@@ -105,14 +105,16 @@ def plan_corrected_langevin(
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     check_independent(sampling, "the correction assumes noise that is independent from step to step.")
-    kind = _checks.one_of("preconditioner", preconditioner, KINDS)
+    large = problem.num_params > derivatives.DENSE
+    usual = "low_rank" if large else "full"
+    kind = usual if preconditioner is None else _checks.one_of("preconditioner", preconditioner, KINDS)
     if kind == "low_rank":
         _checks.integer("rank", rank, high=problem.num_params - 1)
     share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
     _checks.flag("adapt", adapt)
-    if problem.num_params > derivatives.DENSE:
+    if large:
         if kind == "full" or at != "posterior" or adapt:
-            msg = f"preconditioner must be 'diagonal' or 'low_rank', at and adapt left alone above {derivatives.DENSE} parameters, got {kind!r}, {at!r}, {adapt}."
+            msg = f"preconditioner must be 'diagonal' or 'low_rank' (None), at and adapt left alone above {derivatives.DENSE} parameters, got {kind!r}, {at!r}, {adapt}."
             raise ValueError(msg)
         return plan_large_langevin(
             problem,

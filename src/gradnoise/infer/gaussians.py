@@ -11,7 +11,7 @@ from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import place
+from gradnoise.infer.sampler import check_size, place
 from gradnoise.measure import Nearness, nearness
 from gradnoise.measure.nearness import TAIL
 from gradnoise.stream import seed_of
@@ -76,6 +76,7 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
+    check_size(problem)
     found = modes.as_mode(problem, mode)
     covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
     covariance = (covariance + covariance.T) / 2

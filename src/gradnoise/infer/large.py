@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
+from gradnoise.infer.diagonal_steps import DIRECTIONS, checked_kind, cut_reason, excess_kl, stable_step, wanted_step
 from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.infer.sampler import Simulation, check_run
 from gradnoise.infer.structured_langevin import diagonal_structure, low_rank_structure
@@ -21,10 +22,7 @@ from gradnoise.processes import compose
 from gradnoise.processes.overdamped import Langevin
 from gradnoise.rules import preconditioned_sgd, rule
 
-KINDS = ("diagonal_closed", "scalar")
-STIFFEST = 1.0  # largest r = eigenvalue of P H allowed: half of the stability edge
-DIRECTIONS = 10
-ROUNDS = 4  # of capping: the stiffest direction changes when entries are capped
+MOVED = 5.0  # standard errors from the first half of the draws to the second that count as not stationary
 FALSE_FAIL = 1e-3
 
 
@@ -146,10 +144,29 @@ class LargePlan:
             f"predicted ones (standard error {error[worst]:.2g})."
         )
         limit = 0.2 + ndtri(1 - FALSE_FAIL / len(ratios) / 2) * error[worst]
-        bad = abs(ratios[worst] - 1) > limit or diverged
-        level = "not trustworthy" if bad else "approximate"
+        off = abs(ratios[worst] - 1) > limit
+        level = "not trustworthy" if off or diverged else "approximate"
         lost = (f"{diverged} chains diverged.",) if diverged else ()
-        return Verdict(level, (*lost, told, *self.warnings), numbers), float(effective.min())
+        cure = (self._cure(onto, step),) if off or diverged else ()
+        return Verdict(level, (*lost, told, *cure, *self.warnings), numbers), float(effective.min())
+
+    def _cure(self, onto: Array, step: int) -> str:
+        """Say what to do about a run that is not as predicted: it has not settled, or its steps are too long."""
+        half = onto.shape[1] // 2
+        smaller = "a smaller fraction" if "fraction" in self.settings else "a smaller batch_size"
+        other = " or infer.constant_sgd, whose noise is that of the data alone" * ("fraction" in self.settings)
+        if half:
+            gap = np.abs(
+                (onto[:, half:].mean((0, 1)) - onto[:, :half].mean((0, 1))) / np.sqrt(self.predicted_variances)
+            )
+            kept = (1 - self.rates) ** step
+            error = np.sqrt(4 * (1 + kept) / (1 - kept) / onto[..., 0].size)  # of that, if all were as predicted
+            if (gap / error).max() > MOVED:
+                return (
+                    f"The run is not stationary: from the first half of the draws to the second their mean moves by {gap.max():.2g} predicted "
+                    f"standard deviations. Start nearer a minimum (train `mode` further), give a longer burn_in, or use {smaller}{other}."
+                )
+        return f"The run is stationary, but curvature or noise are not those of the start where it goes: use {smaller}{other}, or a longer burn_in."
 
     def __str__(self) -> str:
         low, high = self.posterior_ratios.min(), self.posterior_ratios.max()
@@ -174,29 +191,28 @@ def plan_large_sgd(
 ) -> LargePlan:
     """Tune constant SGD on a problem of more than 1000 parameters, around given params.
 
-    The step is the closed form of Mandt et al., corollary 3, P_kk = 2B/(N C_kk), or theorem 1's scalar 2BD/(N Tr C), with C from
-    a random part of the data. Entries are capped at one value, chosen so that the stiffest rate of P H is at most 1, half of
-    the stability edge; the share that was capped is in `settings` and in the warnings.
+    The step is the closed form of Mandt et al., corollary 3, w_k = 2B/(N C_kk), or theorem 1's scalar 2BD/(N Tr C), with C from
+    a random part of the data. Where its stiffest rate, the largest eigenvalue of P H, is beyond 1, half of the stability edge, it
+    is cut to that: its largest entries capped at one value, or all of it scaled with the upper half of its entries clipped at the
+    median (a network's small C_kk do not stay small where the draws go: unclipped steps left their predicted law 300 times too
+    wide), whichever is nearer to the posterior.
+    For any diagonal P corollary 3 has KL = ½ Σ (P_kk/w_k - ln P_kk/w_k) + a constant: its excess over the least,
+    ½ Σ (P_kk/w_k - 1 - ln P_kk/w_k), decides. What was cut is in `settings` and in the warnings.
     """
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
-    kind = _kind(preconditioner)
+    kind = checked_kind(preconditioner)
     start = _start(problem, mode)
     noise = noise_diagonal(problem, start, key=key)
-    wanted = _wanted(noise.variance, kind, size, problem.num_examples)
-    step, found = _capped(problem, start, wanted, key)
+    wanted = wanted_step(noise.variance, kind, size, problem.num_examples)
+    step, found = stable_step(problem, start, wanted, key)
     capped = float(np.mean(step < wanted * (1 - 1e-9)))
-    warnings: tuple[str, ...] = ()
-    if capped > 0:
-        warnings = (
-            f"The step that would match the posterior is beyond stability for {100 * capped:.3g} % of the parameters and was capped "
-            f"at {step.max():.3g}: along them draws are narrower than the posterior.",
-        )
     settings = {
         "batch_size": size,
         "preconditioner": kind,
         "learning_rate": float(step.mean()),
         "capped": capped,
         "cap": float(step.max()),
+        "excess_kl": excess_kl(step, wanted),
         "stiffest_rate": float(found.rates[0]),
         "window": window,
     }
@@ -217,15 +233,8 @@ def plan_large_sgd(
         size,
         window,
         settings,
-        warnings,
+        cut_reason(step, wanted, capped, kind),
     )
-
-
-def _kind(preconditioner: Any) -> str:
-    if not isinstance(preconditioner, str) or preconditioner not in KINDS:
-        msg = f"preconditioner must be {' or '.join(map(repr, KINDS))} above {derivatives.DENSE} parameters, where no matrix (D, D) is formed; got {_checks.shown(preconditioner)}."
-        raise ValueError(msg)
-    return preconditioner
 
 
 def plan_large_langevin(
@@ -295,30 +304,3 @@ def _start(problem: Any, mode: Any) -> Array:
         msg = f"mode must be given for a problem of {problem.num_params} parameters: params near a minimum, such as trained ones."
         raise ValueError(msg)
     return derivatives.as_vector("mode", problem, mode)
-
-
-def _wanted(variance: Array, kind: str, batch_size: int, num_examples: int) -> Array:
-    if not variance.max() > 0:
-        msg = "mode must be a point with gradient noise, but every example has the same gradient there."
-        raise ValueError(msg)
-    spread = variance if kind == "diagonal_closed" else np.full_like(variance, variance.mean())
-    return np.asarray(2 * batch_size / num_examples / np.maximum(spread, 1e-12 * variance.max()))
-
-
-def _capped(problem: Any, start: Array, wanted: Array, key: Any) -> tuple[Array, LeadingDirections]:
-    """Cap the step until its stiffest rate is at most STIFFEST, and return it with its leading directions."""
-    cap, count = float(np.median(wanted)), min(DIRECTIONS, len(wanted) - 1)
-    step = np.minimum(wanted, cap)
-    for _ in range(ROUNDS):
-        found = leading_directions(problem, start, preconditioner=step, count=1, key=key)
-        stiffest = float(found.rates[0])
-        if 0.5 * STIFFEST <= stiffest <= STIFFEST or (stiffest < STIFFEST and cap >= wanted.max()):
-            break
-        cap *= 0.95 * STIFFEST / stiffest  # exact where all entries are capped
-        step = np.minimum(wanted, cap)
-    found = leading_directions(problem, start, preconditioner=step, count=count, key=key)
-    if found.rates[0] > STIFFEST:
-        scale = STIFFEST / float(found.rates[0])
-        step = step * scale
-        found = LeadingDirections(found.rates * scale, found.vectors, found.noise_covariance * scale)
-    return step, found

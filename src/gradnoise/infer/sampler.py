@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from gradnoise import _checks, measure
+from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.stream import seed_of
@@ -50,6 +50,7 @@ def place(
 ) -> Place:
     """Find the mode and the variational law (unless given) and take H and C where `at` says."""
     at = _checks.one_of("at", at, AT)
+    check_size(problem)
     if num_law_draws is not None:
         _checks.integer("num_law_draws", num_law_draws, low=2)
     if mode is not None or law is None:
@@ -80,6 +81,17 @@ def _checked_law(problem: Any, law: Any) -> Any:
         )
         raise ValueError(msg)
     return law
+
+
+def check_size(problem: Any) -> None:
+    """Refuse more parameters than matrices (D, D) are formed for, before any mode is looked for; name what works there."""
+    if problem.num_params > derivatives.DENSE:
+        msg = (
+            f"problem must have at most {derivatives.DENSE} parameters here, where curvature and noise are matrices (D, D), got "
+            f"{problem.num_params}. At that size infer.constant_sgd, iterate_averaging, corrected_langevin and sample work (and evidence, "
+            "variational_em): their steps are diagonal or low rank. Give them mode=trained params."
+        )
+        raise Refused(msg)
 
 
 def check_independent(sampling: str, why: str) -> None:

@@ -12,7 +12,7 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, check_size, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
@@ -143,6 +143,7 @@ def plan_sghmc(
     _checks.flag("corrected", corrected)
     _checks.positive("max_variance_error", max_variance_error)
     _checks.within("max_noise_share", max_noise_share, 0.0, 1.0, closed="right")
+    check_size(problem)
     anchor = None
     if _checks.flag("control_variate", control_variate):
         anchor = mode = modes.find_mode(problem) if mode is None else mode
