@@ -78,7 +78,7 @@ def _leaves(posterior: Any) -> tuple[dict[str, AnyArray], dict[str, list[str]], 
             msg = f"by_leaf must be False for params with two leaves called {name!r}, or one called {', '.join(sorted(RESERVED))}."
             raise ValueError(msg)
         variables[name] = leaf
-        dims[name] = [f"{name}_dim_{i}" for i in range(leaf.ndim - 2)]
+        dims[name] = [f"{name}_dim_{i}" for i in range(leaf.ndim - 2)] if path or leaf.ndim != 3 else ["parameter"]
         if problem.names is not None and leaf.ndim == 3:
             coords[dims[name][0]] = list(label)
     return variables, coords, dims

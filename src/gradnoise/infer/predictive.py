@@ -81,15 +81,14 @@ class Predictive:
     def __repr__(self) -> str:
         chains, draws, *shape = self.predictions.shape
         count, of = math.prod(shape), self._default()
-        first = list(itertools.islice(np.ndindex(*shape), FIRST))
-        where = (slice(None), slice(None), *np.array(first, dtype=int).reshape(len(first), len(shape)).T)
-        low, high = np.quantile(np.asarray(self._values(of)[where], np.float64), [0.05, 0.95], axis=(0, 1))
+        some = self._values(of).reshape(chains, draws, -1)[..., :FIRST]
+        ends = np.quantile(np.asarray(some, np.float64), [0.05, 0.95], axis=(0, 1))
         lines = [
             f"Predictive for {shape[0] if shape else 1} inputs, {chains} x {draws} draws. 5% to 95% is of {of}.",
             " ".join(f"{head:>11}" for head in ("", "mean", "error", "sd", "5%", "95%")),
         ]
-        for at, *ends in zip(first, low, high, strict=True):
-            numbers = (self.mean.value[at], self.mean.standard_error[at], self.sd[at], *ends)
+        for at, low, high in zip(itertools.islice(np.ndindex(*shape), FIRST), *ends, strict=True):
+            numbers = (self.mean.value[at], self.mean.standard_error[at], self.sd[at], low, high)
             lines.append(" ".join([f"{list(at)!s:>11}", *(f"{number:>11.4g}" for number in numbers)]))
         return "\n".join([*lines, f"... and {count - FIRST:,} more"] if count > FIRST else lines)
 
