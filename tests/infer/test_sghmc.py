@@ -73,7 +73,7 @@ def test_tuning_beats_the_budget_and_reports_it(known: Any) -> None:
     better = plan("sghmc", problem, batch_size=500, **common)
     assert better.worst_variance_error < 1e-5
     assert better.iact < 0.4 * plain.iact
-    assert "predicted right" in str(better)
+    assert "expected trustworthy" in str(better)
     loose = plan("sghmc", problem, batch_size=500, corrected=False, max_variance_error=0.2, **common)
     assert loose.iact < 0.5 * plain.iact
     overdamped = plan("corrected_langevin", problem, batch_size=500, fraction=0.5, **common)
