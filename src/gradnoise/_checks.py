@@ -6,6 +6,7 @@ learning_rate)` is both the check and the conversion. No JAX here.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 from collections.abc import Iterable
@@ -116,9 +117,48 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     return str(value)
 
 
+def problem(value: Any) -> Any:
+    """Return `value` if it is a problem: told by what it can do, as this floor is below it."""
+    if not hasattr(value, "batch_loss"):
+        msg = (
+            f"problem must be a gn.Problem, got {shown(value)}. Make one: gn.models.logistic_regression(X, y) or another of gn.models, "
+            "or gn.Problem(log_likelihood, data, init, log_prior)."
+        )
+        raise TypeError(msg)
+    return value
+
+
+def integers(name: str, value: Any, *, low: int = 1) -> tuple[int, ...]:
+    """Return whole numbers >= low as a tuple; one number alone is a tuple of one."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (integer(name, value, low=low),)
+    return tuple(integer(name, number, low=low) for number in value)
+
+
+def words(name: str, value: Any, allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return a list of allowed words, at least one, as a tuple."""
+    allowed = tuple(allowed)
+    if isinstance(value, str) or not isinstance(value, Iterable) or not (given := tuple(value)):
+        msg = f"{name} must be a list of names such as {list(allowed)}, got {shown(value)}."
+        raise TypeError(msg)
+    return tuple(one_of(name, word, allowed) for word in given)
+
+
+def keywords(given: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise for the first keyword that is not allowed, with the nearest that is."""
+    allowed = tuple(allowed)
+    for name in given:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            msg = f"got an unexpected argument {name!r}.{meant} Arguments: {', '.join(allowed)}."
+            raise TypeError(msg)
+
+
 def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:
     """Return the batch size; without replacement (and shuffled) it must not exceed `num_examples`."""
     size = integer("batch_size", value)
+    sampling = one_of("sampling", sampling, SAMPLINGS)
     if sampling != "with_replacement":
         if num_examples is None:
             msg = f"num_examples must be given when sampling={sampling!r}: the noise is (C/B)(N-B)/(N-1)."

@@ -100,6 +100,12 @@ def hessian_product(problem: Differentiable, vector: ArrayLike, direction: Array
     return out
 
 
+def example_losses(problem: Differentiable, vector: ArrayLike) -> Array:
+    """Return the example losses l_n at θ, shape (N,); their mean is L(θ)."""
+    out: Array = _call(_example_losses, problem, vector)
+    return out
+
+
 def example_gradients(problem: Differentiable, vector: ArrayLike) -> Array:
     """Return the gradients of all example losses l_n at θ, shape (N, D); their mean is ∇L(θ)."""
     out: Array = _call(_example_gradients, problem, vector)
@@ -218,6 +224,13 @@ def _hessian_product(problem: Any, vector: Any, direction: Any) -> Any:
         return jax.jvp(lambda v: jax.grad(total)(v, block, mask), (vector,), (direction,))[1]
 
     return _mean(problem, _rows(problem.num_examples, problem.num_params), term)
+
+
+@jax.jit
+def _example_losses(problem: Any, vector: Any) -> Any:
+    _, each = _functions(problem)
+    data = _tree.cast(problem.data, jnp.float64)
+    return jax.vmap(each, (None, 0))(vector, data)
 
 
 @jax.jit

@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 
 from gradnoise import Problem, derivatives, find_mode, mode, models
+from gradnoise.mode import certified, search
 
 R = np.random.default_rng(0)
 X = R.normal(size=(200, 3))
@@ -40,12 +41,12 @@ def test_units_of_the_columns_change_the_mode_and_not_the_certificate():
 def test_distance_counts_posterior_standard_deviations():
     problem = models.linear_regression(X, Y, observation_scale=1.0)
     found = find_mode(problem)
-    search = mode._Dense(problem)
+    dense = search.Dense(problem)
     posterior = np.linalg.inv(200 * found.hessian)
     away = found.vector + 0.3 * np.linalg.cholesky(posterior)[:, 0]
-    np.testing.assert_allclose(np.sqrt(200 * mode._decrement(search, away)), 0.3, rtol=1e-9)
+    np.testing.assert_allclose(np.sqrt(200 * search.decrement(dense, away)), 0.3, rtol=1e-9)
     with pytest.raises(RuntimeError, match=r"no mode found.* 0\.3 posterior standard deviations"):
-        mode._certified(problem, search, away, 3, 1e-6)
+        certified._certified(problem, dense, search.Found(away, 3, None), 1e-6)
 
 
 def test_start_and_iterations():
@@ -146,7 +147,7 @@ def test_a_prior_gives_separable_classes_a_mode():
 def test_without_a_look_around_runaway_parameters_would_pass(monkeypatch):
     """The planted defect: gradient, distance and eigenvalues alone certify a mode of separable data."""
     problem = models.logistic_regression(np.sign(X[:, :1]), (X[:, 0] > 0) * 1.0, prior_scale=np.inf, intercept=False)
-    monkeypatch.setattr(mode, "_check_surroundings", lambda *_: None)
+    monkeypatch.setattr(certified, "_check_surroundings", lambda *_: None)
     found = find_mode(problem)
     assert found.distance < 1e-6
     assert found.smallest_eigenvalue > 0
