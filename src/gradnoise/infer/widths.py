@@ -74,7 +74,8 @@ class Widths(NamedTuple):
         return (
             f"Sandwich variances are {self.ratios.min():.3g} to {self.ratios.max():.3g} times the posterior's; in {count} of "
             f"{len(self.ratios)} directions (worst {worst:.3g}) they differ by more than 20 % though the data rule there: the model "
-            f"is misspecified, and intervals that cover need the sandwich (target='sandwich', or .calibrate())."
+            f"is misspecified, or its likelihood is no density of the data (a β-divergence, weights); intervals that cover need the "
+            f"sandwich (target='sandwich', or .calibrate())."
         )
 
 
