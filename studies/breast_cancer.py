@@ -101,15 +101,13 @@ def _row(name: str, posterior: Any, plan: Any = None, seconds: float | None = No
 
 
 def breaches(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the rows whose verdict after the run breaks the bar."""
+    """Return the verdicts that break the bar, before the run as after it."""
     out = []
     for row in rows:
-        if row.get("kl_to_nuts") is None:
-            continue
-        if row["kl_to_nuts"] > 0.5 and row["after"] == "trustworthy":
-            out.append(f"{row['sampler']}: {row['kl_to_nuts']:.2f} nats off and called trustworthy")
-        if row["kl_to_nuts"] < 0.1 and row["after"] == "not trustworthy":
-            out.append(f"{row['sampler']}: {row['kl_to_nuts']:.2f} nats off and called not trustworthy")
+        off = row.get("kl_to_nuts")
+        for when in ("before", "after") if off is not None else ():
+            if (off > 0.5 and row[when] == "trustworthy") or (off < 0.1 and row[when] == "not trustworthy"):
+                out.append(f"{row['sampler']}: {off:.2f} nats off and called {row[when]} {when} the run")
     return out
 
 

@@ -144,7 +144,7 @@ def test_the_bar_on_breast_cancer_at_reduced_size() -> None:
     by_name = {row["sampler"]: row for row in rows}
     assert by_name["corrected_langevin"]["after"] == "trustworthy"
     assert by_name["constant_sgd"]["after"] == "not trustworthy"
-    wrong = [{**by_name["laplace"], "after": "trustworthy"}, {**by_name["gaussian"], "after": "not trustworthy"}]
+    wrong = [{**by_name["laplace"], "after": "trustworthy"}, {**by_name["gaussian"], "before": "not trustworthy"}]
     assert len(breast_cancer.breaches(wrong)) == 2
 
 
