@@ -213,3 +213,102 @@ def test_params_and_vectors_are_taken_as_a_mode_where_they_are_one():
         mode.as_mode(problem, found.vector + 1.0)
     with pytest.raises(ValueError, match=r"mode must have shape \(4,\)"):
         mode.as_mode(problem, np.zeros(3))
+
+
+def saturating(wall):
+    """Michaelis and Menten with log s; not a number below the wall (the root's derivative is not at it)."""
+
+    def log_likelihood(theta, example):
+        top, half, log_s = theta
+        mean = top * example["x"] / (half + example["x"])
+        return -0.5 * ((example["y"] - mean) / jnp.exp(log_s)) ** 2 - log_s + 0 * jnp.sqrt(half - wall)
+
+    r = np.random.default_rng(0)
+    x = r.uniform(0.1, 5, 300)
+    data = {"x": x, "y": 2 * x / (0.7 + x) + 0.1 * r.normal(size=300)}
+
+    def prior(theta):
+        return -0.5 * jnp.sum(theta**2) / 9
+
+    return Problem(log_likelihood, data, np.array([1.0, 1.0, 0.0]), prior, names=("top", "half", "log_s"))
+
+
+def test_a_region_without_a_loss_is_walked_around():
+    """From 1, 1, 0 the long steps of a trust region end at the wall 0.6, the mode is at 0.687."""
+    free = find_mode(saturating(-10.0))
+    np.testing.assert_allclose(free.vector[1], 0.6865, atol=1e-4)
+    np.testing.assert_allclose(find_mode(saturating(0.6)).vector, free.vector, rtol=1e-8)
+
+
+def test_a_mode_beyond_the_edge_of_the_loss_is_told_with_the_parameters():
+    words = r"no mode found.*stopped where the loss ends.*log_likelihood is not finite for 300 of 300 examples \(first: row 0\) at top = .*half = 0\.\d+.*exponential"
+    with pytest.raises(RuntimeError, match=words):
+        find_mode(saturating(0.75))
+    with pytest.raises(
+        ValueError, match=r"init must have a finite loss.*300 of 300 examples.* at top = 1, half = 0.2, "
+    ):
+        find_mode(saturating(0.6), init=np.array([1.0, 0.2, 0.0]))
+    with pytest.raises(ValueError, match=r"mode must have a finite loss: log_likelihood .* half = 0.2, "):
+        mode.as_mode(saturating(0.6), np.array([1.0, 0.2, 0.0]))
+
+
+def test_a_prior_with_a_wall_is_told():
+    def inside(theta):
+        return jnp.where(theta > 0, 0.0, -jnp.inf)
+
+    with pytest.raises(RuntimeError, match=r"where the loss ends.*log_prior is -inf at theta = -"):
+        find_mode(Problem(quadratic, np.arange(5.0) - 4, np.float64(1), inside))
+
+
+def test_a_kink_is_told_with_the_jump_of_the_gradient():
+    def lasso(theta):
+        return -10.0 * jnp.sum(jnp.abs(theta))
+
+    x = np.random.default_rng(1).normal(size=(40, 3))
+
+    def log_likelihood(theta, example):
+        return -0.5 * (example["y"] - example["x"] @ theta) ** 2
+
+    data = {"x": x, "y": x @ [0.6, 0.02, 0.5] + np.random.default_rng(2).normal(size=40)}
+    problem = Problem(log_likelihood, data, np.full(3, 0.3), lasso, names=("a", "b", "c"))
+    with pytest.raises(
+        RuntimeError,
+        match=r"the gradient does not go to 0 there, it jumps: from \S+ to \S+ along b = .*Smooth it".replace(
+            "the g", "The g"
+        ),
+    ):
+        find_mode(problem)
+
+    def smooth(theta):
+        return -10.0 * jnp.sum(jnp.sqrt(theta**2 + 1e-6))
+
+    assert abs(find_mode(Problem(log_likelihood, data, np.full(3, 0.3), smooth)).vector[1]) < 1e-2
+
+
+def test_too_few_iterations_are_no_kink():
+    with pytest.raises(RuntimeError, match=r"after 1 .* Scale the inputs, start elsewhere, or check"):
+        find_mode(models.logistic_regression(X, Y), init=np.full(4, 3.0), max_iterations=1)
+
+
+@pytest.mark.parametrize("formed", [0, 3000])
+def test_lowest_eigenvalues_by_either_way(monkeypatch, formed):
+    problem = models.logistic_regression(R.normal(size=(300, 100)) * np.linspace(0.5, 2, 100), np.arange(300) % 2)
+    dense = find_mode(problem)
+    monkeypatch.setattr(search, "FORMED", formed)
+    smallest, soft = search.Krylov(problem).softest(dense.vector)
+    values = np.linalg.eigvalsh(dense.hessian)
+    np.testing.assert_allclose(smallest, values[0], rtol=1e-6)
+    np.testing.assert_allclose(soft.curvatures * soft.unit[0] ** 2, values[:4], rtol=1e-6)
+    np.testing.assert_allclose(dense.hessian @ soft.directions[0], smallest * soft.directions[0], atol=1e-4)
+
+
+def test_a_saddle_is_seen_without_a_cholesky_factor():
+    values, vectors = search._lowest(np.diag(np.arange(-2.0, 8.0)), np.ones(10))
+    np.testing.assert_allclose(values, [-2, -1, 0, 1], atol=1e-12)
+    assert abs(vectors[0, 0]) == pytest.approx(1)
+
+
+def test_what_is_no_problem_is_told_how_to_make_one():
+    for call in (find_mode, lambda given: mode.as_mode(given, None)):
+        with pytest.raises(TypeError, match=r"problem must be a gn.Problem, got \(.*gn\.models\.logistic_regression"):
+            call((X, Y))

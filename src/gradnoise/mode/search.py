@@ -16,7 +16,7 @@ from gradnoise._types import Array
 from gradnoise.mode.obstacles import against, defined
 from gradnoise.problem import Problem
 
-FORMED = 3000  # up to this many parameters the Hessian's eigenvalues come sooner from itself than from its products
+FORMED = 3000  # up to this many parameters the Hessian is formed for its lowest eigenvalues: Lanczos takes more products than that
 _PROBED = 4  # softest directions along which the loss must rise
 _LONGEST = 1e8  # radius of the trust region
 _SHORTER = (0.2, 0.04)  # the same, relative to the way to a wall that the search ran into
@@ -137,9 +137,8 @@ class Krylov:
         start = np.random.default_rng(0).normal(size=vector.size)
         product = self.product(vector)
         largest = float(scipy.sparse.linalg.eigsh(product, k=1, which="LA", v0=start, tol=1e-4)[0][0])
-        if vector.size <= FORMED:  # Lanczos may take more products than there are parameters
-            hessian = derivatives.hessian(self.problem, vector)
-            values, vectors = scipy.linalg.eigh(hessian, subset_by_index=[0, _PROBED - 1])
+        if vector.size <= FORMED:
+            values, vectors = _lowest(derivatives.hessian(self.problem, vector), start)
         else:
             values, vectors = self._lanczos(product, largest, start)
         order = np.argsort(values)
@@ -179,6 +178,23 @@ class Found(NamedTuple):
     vector: Array
     steps: int
     edge: Array | None
+
+
+def _lowest(hessian: Array, start: Array) -> tuple[Array, Array]:
+    """Return the lowest eigenvalues and their vectors: by inverse iteration where a Cholesky factor shows that all are positive.
+
+    Lanczos without the inverse takes tens of thousands of products where the lowest eigenvalues lie close together.
+    """
+    try:
+        factor = scipy.linalg.cho_factor(hessian)
+    except np.linalg.LinAlgError:
+        values, vectors = scipy.linalg.eigh(hessian, subset_by_index=[0, _PROBED - 1])
+        return values, vectors
+    inverse = scipy.sparse.linalg.LinearOperator(
+        hessian.shape, lambda v: scipy.linalg.cho_solve(factor, np.ravel(v)), dtype=np.float64
+    )
+    values, vectors = scipy.sparse.linalg.eigsh(hessian, k=_PROBED, sigma=0.0, OPinv=inverse, v0=start)
+    return values, vectors
 
 
 def minimise(problem: Problem, search: Search, start: Array, tolerance: float, limit: int) -> Found:
