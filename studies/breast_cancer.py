@@ -20,7 +20,6 @@ from gradnoise.problem import Problem
 from studies import recording
 
 BATCH = 32
-MOST_STEPS = 2_000_000  # of a chain
 FEWEST = 400  # draws of a chain below which the sampling floor hides what is looked for
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "breast_cancer_nuts.npz"
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -45,7 +44,11 @@ def problem() -> Problem:
 
 
 def study(
-    num_draws: int = 4000, num_chains: int = 4, variants: bool = True, names: tuple[str, ...] | None = None
+    num_draws: int = 4000,
+    num_chains: int = 4,
+    variants: bool = True,
+    names: tuple[str, ...] | None = None,
+    most_steps: int = 2_000_000,
 ) -> list[dict[str, Any]]:
     """Return one row a sampler: KL to NUTS beyond the sampling floor, and both verdicts."""
     made = problem()
@@ -63,12 +66,12 @@ def study(
             try:
                 plan = PLANNERS[name](made, batch_size=BATCH, mode=mode, law=law, **chosen)
                 thin = plan.length(1).thin
-                if thin * FEWEST > MOST_STEPS:
+                if thin * FEWEST > most_steps:
                     told = f"not run: one draw every {thin:,} steps"
                     before = plan.expectation().verdict.level
                     rows.append({"sampler": said, "expected_kl": plan.kl_to_target, "before": before, "after": told})
                     continue
-                draws = min(num_draws, MOST_STEPS // thin)
+                draws = min(num_draws, most_steps // thin)
                 run = plan.run(num_draws=draws, num_chains=num_chains, key=1, progress=False)
             except (ValueError, TypeError) as refusal:
                 rows.append({"sampler": said, "before": "refused", "reasons": (str(refusal),)})
@@ -114,7 +117,7 @@ def breaches(rows: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Print the table and write the record."""
     began = time.perf_counter()
-    rows = study()
+    rows = study(most_steps=30_000_000)
     print(recording.table(rows, COLUMNS))
     print("breaches:", breaches(rows) or "none")
     print(recording.write("breast_cancer", {"rows": rows, "breaches": breaches(rows)}, time.perf_counter() - began))

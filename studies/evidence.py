@@ -10,7 +10,6 @@ about a small positive number. Measured: +1.87, +0.43, +0.87 (the note's draw: +
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -22,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gradnoise as gn
+from studies import recording
 
 DATA = Path(os.environ.get("GRADNOISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-RECORD = Path(__file__).parent / "records" / "evidence.json"
 PRECISIONS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
 Floats = NDArray[np.float64]
 
@@ -121,9 +120,7 @@ def main(seeds: int = 3) -> None:
         )
     failed = failures(rows)
     print("accepted" if not failed else "\n".join(["failed:", *failed]))
-    RECORD.parent.mkdir(exist_ok=True)
-    record = {"seconds": round(time.time() - began, 1), "failed": failed, "rows": [asdict(r) for r in rows]}
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    recording.write("evidence", {"failed": failed, "rows": [asdict(r) for r in rows]}, time.time() - began)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The scan is of the loss on the 10 000 test images at the mode, against λ/N. ``p
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -23,9 +22,9 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 import gradnoise as gn
+from studies import recording
 
 DATA = Path(os.environ.get("GRADNOISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-RECORD = Path(__file__).parent / "records" / "mnist_hyperparameters.json"
 SCAN = (0.1, 0.0316, 0.01, 0.0057, 0.0035, 0.0023, 0.0015, 0.001, 1e-4)  # λ/N
 PAPER = 5.7e-3
 BAND = (0.0054, 0.0063)
@@ -109,6 +108,7 @@ def scan(data: Images, strengths: tuple[float, ...]) -> dict[float, float]:
 
 def main(num_steps: int = 30_000) -> None:
     """Run, print and store."""
+    began = time.time()
     data = images()
     runs = [
         learn(data, batch_size=100, num_steps=num_steps),
@@ -136,8 +136,7 @@ def main(num_steps: int = 30_000) -> None:
         "published": PAPER, "held": held, "runs": [asdict(r) for r in runs],
         "scan": [{"strength": s, "test_loss": v} for s, v in losses.items()],
     }  # fmt: skip
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    recording.write("mnist_hyperparameters", record, time.time() - began)
 
 
 if __name__ == "__main__":
