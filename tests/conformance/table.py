@@ -115,6 +115,7 @@ NOT_LINEAR: dict[str, tuple[Callable[[], Any], str]] = {
 RECORDERS: dict[str, Any] = {
     "draws": gn.record.draws(every=5),
     "moments": gn.record.moments(),
+    "variances": gn.record.variances(),
     "averages": gn.record.averages(window=9),
     "loss": gn.record.loss(every=20),
 }

@@ -16,7 +16,7 @@ from gradnoise.engine import checkpoint as _checkpoint
 from gradnoise.engine.job import Job, State
 from gradnoise.engine.plan import make_plan
 from gradnoise.engine.progress import Report
-from gradnoise.engine.recorders import Recorder, as_recorders, moments
+from gradnoise.engine.recorders import Recorder, as_recorders, default_recorder
 from gradnoise.engine.run import Run, advance
 from gradnoise.processes import compose
 from gradnoise.stream import Spec, Stream, chain_keys, seed_of
@@ -32,7 +32,7 @@ def simulate(
     key: Any = 0,
     init: Any = None,
     burn_in: int = 0,
-    record: Recorder | Sequence[Recorder] | None = moments(),  # noqa: B008 - frozen
+    record: Recorder | Sequence[Recorder] | str | None = "auto",
     checkpoint: str | Path | None = None,
     progress: bool | Report = True,
     dtype: Any = None,
@@ -65,7 +65,9 @@ def simulate(
     burn_in
         Steps left out of every recorder, 0 <= burn_in < num_steps.
     record
-        A recorder or several: `gn.record.draws(every)`, `.moments()`, `.averages(window)`, `.loss(every)`.
+        A recorder or several: `gn.record.draws(every)`, `.moments()`, `.variances()`, `.averages(window)`, `.loss(every)`; None:
+        nothing. "auto": moments; above 1000 parameters, where matrices (D, D) cost more than the steps, variances (the
+        run prints what was recorded).
     checkpoint
         A path, written atomically at most every 10 s. A file there is continued if it belongs to this run.
     progress
@@ -102,7 +104,9 @@ def simulate(
     name = _dtype(dtype)
     process.check(Spec(problem.num_examples, problem.num_params, name))
     _check_stable(process, problem, init)
-    recorders = as_recorders(record)
+    recorders = as_recorders(
+        default_recorder(problem.num_params) if isinstance(record, str) and record == "auto" else record
+    )
     workers = _checks.integer("workers", workers)
     threads = None if threads is None else _checks.integer("threads", threads)
     seed = seed_of(key)

@@ -17,8 +17,10 @@ import numpy as np
 from jax import lax
 
 from gradnoise import _checks
+from gradnoise.derivatives import DENSE
 from gradnoise.stream import Spec
 
+SUMS = ("moments", "variances")  # recorders that add up and emit nothing
 BATCHES = 64  # batches that one chain's standard error is taken from
 
 
@@ -159,9 +161,12 @@ class SumMoments:
     kind
         "chains": a sum for each chain. "pooled": one for the group (many chains of many params). "batches": one chain, up
         to 64 batches of windows, merged in pairs when they are full.
+    diagonal
+        Whether sums of y and of y² alone are kept, (2, D + 1) numbers instead of (D + 1)².
     """
 
     kind: str
+    diagonal: bool = False
 
     def width(self, spec: Spec) -> int:
         """Zero: it emits nothing."""
@@ -172,7 +177,7 @@ class SumMoments:
         """Zero sums; the reference moves to the first state after burn-in."""
         g, d = params.shape
         lead = {"chains": (g,), "pooled": (), "batches": (BATCHES,)}[self.kind]
-        zero = jnp.zeros((*lead, d + 1, d + 1), spec.dtype)
+        zero = jnp.zeros((*lead, 2 if self.diagonal else d + 1, d + 1), spec.dtype)
         out = {"sums": (zero, zero), "reference": params if self.kind == "chains" else params[:1]}
         return {**out, "windows": jnp.int32(0), "length": jnp.int32(1)} if self.kind == "batches" else out
 
@@ -194,7 +199,8 @@ class SumMoments:
 
     def _add(self, acc: dict[str, Any], y: Any) -> dict[str, Any]:
         if self.kind == "chains":
-            return {**acc, "sums": two_sum(acc["sums"], jnp.einsum("gwi,gwj->gij", y, y))}
+            fresh = jnp.stack([y.sum(1), (y * y).sum(1)], 1) if self.diagonal else jnp.einsum("gwi,gwj->gij", y, y)
+            return {**acc, "sums": two_sum(acc["sums"], fresh)}
         flat = y.reshape(-1, y.shape[-1])
         if self.kind == "pooled":
             return {**acc, "sums": two_sum(acc["sums"], flat.T @ flat)}
@@ -202,7 +208,8 @@ class SumMoments:
         sums, length = lax.cond(slot == BATCHES, _halve, lambda s, n: (s, n), acc["sums"], acc["length"])
         slot = acc["windows"] // length
         old = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, slot, 0, keepdims=False), sums)
-        new = two_sum(old, flat.T @ flat)
+        fresh = jnp.stack([flat.sum(0), (flat * flat).sum(0)]) if self.diagonal else flat.T @ flat
+        new = two_sum(old, fresh)
         sums = jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b, slot, 0), sums, new)
         return {**acc, "sums": sums, "length": length, "windows": acc["windows"] + 1}
 
@@ -217,14 +224,14 @@ def _halve(sums: Any, length: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Recorder:
-    """One thing to keep; make it with `draws`, `moments`, `averages` or `loss`.
+    """One thing to keep; make it with `draws`, `moments`, `variances`, `averages` or `loss`.
 
     Attributes
     ----------
     name
-        "draws", "moments", "averages" or "loss".
+        "draws", "moments", "variances", "averages" or "loss".
     every
-        Steps between two emissions (1 for moments).
+        Steps between two emissions (1 for moments and variances).
     """
 
     name: str
@@ -234,12 +241,14 @@ class Recorder:
         """Return the static part."""
         if self.name == "moments":
             return SumMoments(moments_kind)
+        if self.name == "variances":
+            return SumMoments("batches" if moments_kind == "batches" else "chains", diagonal=True)
         kinds: dict[str, Kernel] = {"draws": EmitState(), "averages": EmitAverage(), "loss": EmitLoss()}
         return kinds[self.name]
 
     def emitted(self, steps: int, burn_in: int) -> int:
         """Emissions in the first `steps` steps of a run."""
-        return 0 if self.name == "moments" else max(steps - burn_in, 0) // self.every
+        return 0 if self.name in SUMS else max(steps - burn_in, 0) // self.every
 
 
 def draws(every: int = 1) -> Recorder:
@@ -248,8 +257,16 @@ def draws(every: int = 1) -> Recorder:
 
 
 def moments() -> Recorder:
-    """Keep mean and covariance of the states after burn-in, per chain, with standard errors."""
+    """Keep mean and covariance of the states after burn-in, per chain, with standard errors.
+
+    Matrices (D, D) for each chain, or 64 of them for one: above 1000 parameters `variances` costs hardly anything beside it.
+    """
     return Recorder("moments")
+
+
+def variances() -> Recorder:
+    """Keep mean and variances (no covariances) of the states after burn-in, per chain, with standard errors."""
+    return Recorder("variances")
 
 
 def averages(window: int) -> Recorder:
@@ -262,7 +279,12 @@ def loss(every: int) -> Recorder:
     return Recorder("loss", _checks.integer("every", every, high=1 << 29))
 
 
-def as_recorders(record: Recorder | Sequence[Recorder] | None) -> tuple[Recorder, ...]:
+def default_recorder(num_params: int) -> Recorder:
+    """Moments, or where matrices (D, D) would cost more than the steps, variances."""
+    return moments() if num_params <= DENSE else variances()
+
+
+def as_recorders(record: Recorder | Sequence[Recorder] | str | None) -> tuple[Recorder, ...]:
     """Return the recorders as a tuple: one, a list, or None."""
     if record is not None and not isinstance(record, (Recorder, list, tuple)):
         msg = f"record must be a recorder or a list of them, such as gn.record.moments(), got {_checks.shown(record)}."
@@ -273,6 +295,9 @@ def as_recorders(record: Recorder | Sequence[Recorder] | None) -> tuple[Recorder
             msg = f"record must hold recorders such as gn.record.moments(), got {_checks.shown(item)}."
             raise TypeError(msg)
     names = [item.name for item in items]
+    if all(name in names for name in SUMS):
+        msg = "record must hold moments or variances, not both: moments hold the variances."
+        raise ValueError(msg)
     if len(set(names)) < len(names):
         msg = f"record must hold each recorder once, got {names}."
         raise ValueError(msg)

@@ -17,6 +17,7 @@ from gradnoise.engine import checkpoint as _checkpoint
 from gradnoise.engine.execution import execute
 from gradnoise.engine.job import Job, State
 from gradnoise.engine.progress import Report, reporting
+from gradnoise.engine.recorders import SUMS
 from gradnoise.engine.statistics import Pieces, pieces_of
 from gradnoise.results import Estimate
 
@@ -141,7 +142,7 @@ class Run:
     @functools.cached_property
     def pieces(self) -> Pieces:
         """Count, mean and scatter of each chain (or batch of the one chain): what standard errors come from."""
-        if "moments" not in [r.name for r in self._job.recorders]:
+        if not any(r.name in SUMS for r in self._job.recorders):
             msg = "moments were not recorded; ask for them with record=gn.record.moments()."
             raise ValueError(msg)
         return pieces_of(self._job, self._state)
@@ -163,7 +164,7 @@ class Run:
 
     @property
     def covariance(self) -> Array:
-        """Covariance over steps and chains about the mean over chains (D, D)."""
+        """Covariance over steps and chains about the mean over chains (D, D); above 1000 parameters only on request."""
         return self.covariance_estimate.value  # type: ignore[no-any-return]
 
     @property
@@ -175,6 +176,16 @@ class Run:
     def covariance_estimate(self) -> Estimate:
         """`covariance` with its standard error: `.n` chains (or batches: see `standard_error_from`)."""
         return _weighted(self.pieces.second_moments(self.mean), self.pieces.count, self.pieces.serial)
+
+    @property
+    def variance(self) -> Array:
+        """Variance of each parameter over steps and chains (D,)."""
+        return self.variance_estimate.value  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def variance_estimate(self) -> Estimate:
+        """`variance` with its standard error (D,); it takes `gn.record.variances()` or `.moments()`."""
+        return _weighted(self.pieces.squares(self.mean), self.pieces.count, self.pieces.serial)
 
     @property
     def standard_error_from(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradnoise._types import AnyArray, Array
 from gradnoise.engine.job import Job, State
-from gradnoise.engine.recorders import read_pair
+from gradnoise.engine.recorders import SUMS, SumMoments, read_pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Pieces:
     mean
         (pieces, D).
     scatter
-        Σ (θ - mean)(θ - mean)ᵀ, (pieces, D, D).
+        Σ (θ - mean)(θ - mean)ᵀ, (pieces, D, D); its diagonal, (pieces, D), where only variances were recorded.
     kind
         "chains", "groups of chains" or "batches of one chain".
     """
@@ -38,6 +38,16 @@ class Pieces:
         """Whether the pieces follow each other in one chain."""
         return self.kind == "batches of one chain"
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether only variances are held."""
+        return self.scatter.ndim == 2
+
+    def squares(self, about: Any) -> Array:
+        """Mean of (θ - about)² over each piece, (pieces, D)."""
+        scatter = self.scatter if self.diagonal else np.einsum("pii->pi", self.scatter)
+        return np.asarray(scatter / self.count[:, None] + (self.mean - about) ** 2)
+
     def total_mean(self) -> Array:
         """Mean over all states, (D,)."""
         weights = self.count / self.count.sum()
@@ -45,15 +55,19 @@ class Pieces:
 
     def second_moments(self, about: Any) -> Array:
         """Mean of (θ - about)(θ - about)ᵀ over each piece, (pieces, D, D)."""
+        if self.diagonal:
+            msg = "covariances were not recorded, only variances (run.variance), the default above 1000 parameters; ask for them with record=gn.record.moments()."
+            raise ValueError(msg)
         gap = self.mean - about
         return np.asarray(self.scatter / self.count[:, None, None] + np.einsum("pi,pj->pij", gap, gap))
 
 
 def pieces_of(job: Job, state: State) -> Pieces:
     """Return the pieces that the moments are made of; diverged chains are left out whole."""
-    index = [r.name for r in job.recorders].index("moments")
-    kind = job.plan.kernels[index].kind  # type: ignore[attr-defined]
-    parts = [_group(job, state, carry, index, kind) for carry in state.carries]
+    index = next(i for i, r in enumerate(job.recorders) if r.name in SUMS)
+    kernel: SumMoments = job.plan.kernels[index]  # type: ignore[assignment]
+    kind = kernel.kind
+    parts = [_group(job, state, carry, index, kernel) for carry in state.carries]
     sums, references = np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
     if kind == "chains":
         keep = [c for c in range(job.num_chains) if c not in state.diverged]
@@ -66,23 +80,33 @@ def pieces_of(job: Job, state: State) -> Pieces:
         msg = f"no state was recorded by moments: {state.step} steps done, burn_in={job.burn_in}, diverged {sorted(state.diverged)}."
         raise ValueError(msg)
     shift = sums[:, -1, :-1] / count[:, None]
-    scatter = sums[:, :-1, :-1] - count[:, None, None] * np.einsum("pi,pj->pij", shift, shift)
+    if kernel.diagonal:
+        shift = sums[:, 0, :-1] / count[:, None]
+        scatter = np.maximum(sums[:, 1, :-1] - count[:, None] * shift**2, 0.0)
+    else:
+        scatter = sums[:, :-1, :-1] - count[:, None, None] * np.einsum("pi,pj->pij", shift, shift)
     names = {"chains": "chains", "pooled": "groups of chains", "batches": "batches of one chain"}
     return Pieces(count, references + shift, scatter, names[kind])
 
 
-def _group(job: Job, state: State, carry: Any, index: int, kind: str) -> tuple[Array, Array]:
+def _group(job: Job, state: State, carry: Any, index: int, kernel: SumMoments) -> tuple[Array, Array]:
     acc = carry["recorders"][index]
     sums, reference = read_pair(acc["sums"]), np.asarray(acc["reference"], np.float64)
     y = _incomplete(job, state, carry, reference)
-    if kind == "chains":
-        sums = sums + np.einsum("gwi,gwj->gij", y, y)
-    elif kind == "pooled":
-        sums = (sums + np.einsum("gwi,gwj->ij", y, y))[None]
+    if kernel.diagonal:
+        rest = np.stack([y.sum(1), (y * y).sum(1)], 1)
+    elif kernel.kind == "chains":
+        rest = np.einsum("gwi,gwj->gij", y, y)
+    else:
+        rest = np.einsum("gwi,gwj->ij", y, y)[None]
+    if kernel.kind == "chains":
+        sums = sums + rest
+    elif kernel.kind == "pooled":
+        sums = sums[None] + rest
     else:
         filled = -(-int(acc["windows"]) // int(acc["length"])) if int(acc["windows"]) else 0
         sums = sums[: max(filled, 1)].copy()
-        sums[-1] += np.einsum("gwi,gwj->ij", y, y)
+        sums[-1] += rest[0]
     return sums, np.broadcast_to(reference, (len(sums), reference.shape[1]))
 
 
