@@ -105,13 +105,13 @@ def _row(name: str, posterior: Any, plan: Any = None, seconds: float | None = No
 
 def breaches(rows: list[dict[str, Any]]) -> list[str]:
     """Return the verdicts that break the bar, before the run as after it."""
-    out = []
-    for row in rows:
-        off = row.get("kl_to_nuts")
-        for when in ("before", "after") if off is not None else ():
-            if (off > 0.5 and row[when] == "trustworthy") or (off < 0.1 and row[when] == "not trustworthy"):
-                out.append(f"{row['sampler']}: {off:.2f} nats off and called {row[when]} {when} the run")
-    return out
+    return [
+        f"{row['sampler']}: {off:.2f} nats off and called {row[when]} {when} the run"
+        for row in rows
+        if (off := row.get("kl_to_nuts")) is not None
+        for when in ("before", "after")
+        if (off > 0.5 and row[when] == "trustworthy") or (off < 0.1 and row[when] == "not trustworthy")
+    ]
 
 
 def main() -> None:

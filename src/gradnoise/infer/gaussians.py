@@ -13,7 +13,7 @@ from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import check_size, place
 from gradnoise.measure import Nearness, nearness
-from gradnoise.measure.nearness import TAIL
+from gradnoise.measure.importance import TAIL
 from gradnoise.stream import seed_of
 
 EXACT = Verdict("trustworthy", ("The loss is quadratic: the posterior is this Gaussian.",), {})

@@ -5,8 +5,8 @@ Nothing here shares code with `oracles`, which imitate the noise.
 
 from gradnoise.measure.diagonal import LeadingDirections, NoiseDiagonal, leading_directions, noise_diagonal
 from gradnoise.measure.geometry import LocalGeometry, local_geometry
+from gradnoise.measure.importance import Nearness, nearness
 from gradnoise.measure.law import GaussianLaw, NotConverged, gaussian_law
-from gradnoise.measure.nearness import Nearness, nearness
 from gradnoise.measure.self_consistent import SelfConsistentLaw, stationary_law
 
 __all__ = [

@@ -12,7 +12,7 @@ import scipy.stats
 
 from gradnoise import _checks, derivatives
 from gradnoise._types import Array
-from gradnoise.measure.nearness import Nearness, nearness
+from gradnoise.measure.importance import Nearness, nearness
 from gradnoise.problem import Problem
 from gradnoise.stream import seed_of
 
