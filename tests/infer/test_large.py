@@ -242,7 +242,7 @@ def test_what_needs_matrices_is_refused_before_any_search(
 ) -> None:
     problem, mode, _, _ = wide
     monkeypatch.setattr("gradnoise.mode.find_mode", lambda *a, **k: pytest.fail("the mode was looked for"))
-    monkeypatch.setattr("gradnoise.mode._search", lambda *a, **k: pytest.fail("the mode was certified"))
+    monkeypatch.setattr("gradnoise.mode.searched", lambda *a, **k: pytest.fail("the mode was certified"))
     settings: dict[str, Any] = {"mode": mode if given else None}
     if method not in ("laplace", "gaussian", "choose"):
         settings["batch_size"] = 300
