@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -121,13 +122,96 @@ def test_mnist_reproduces_the_evidence_table(shared_data: Any) -> None:
     assert all(abs(r.test_accuracy - 0.5) < 0.02 for r in random)
 
 
+def _gaussian_prior(precision: np.ndarray, centre: float, constant: float) -> Any:
+    return lambda w: constant - 0.5 * (w - centre) @ precision @ (w - centre)
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_an_unnormalised_gaussian_prior_is_normalised_and_said(coupled: bool) -> None:
+    """Any constant in the log prior leaves the evidence where the exact one is: ln N(y; Xμ, XΛ⁻¹Xᵀ + s²)."""
+    x, y = data(40, 5)
+    a = np.random.default_rng(2).normal(size=(5, 5))
+    precision = (a @ a.T + np.eye(5)) if coupled else np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+
+    def likelihood(w: Any, e: Any) -> Any:
+        return -0.5 * ((e["y"] - e["x"] @ w) / NOISE) ** 2 - math.log(NOISE * math.sqrt(2 * math.pi))
+
+    covariance = x @ np.linalg.solve(precision, x.T) + NOISE**2 * np.eye(40)
+    gap = y - 0.3 * x.sum(1)
+    truth = -0.5 * (np.linalg.slogdet(2 * math.pi * covariance)[1] + gap @ np.linalg.solve(covariance, gap))
+    whole = 0.5 * np.linalg.slogdet(precision / (2 * math.pi))[1]
+    for constant in (0.0, float(whole), 7.0):
+        problem = gn.Problem(likelihood, {"x": x, "y": y}, np.zeros(5), _gaussian_prior(precision, 0.3, constant))
+        for method in ("dense", "lanczos"):
+            made = evidence(problem, method=method, num_probes=400)
+            assert made.prior_offset == pytest.approx(constant - whole, abs=1e-6)
+            error = 1e-6 if method == "dense" else 5 * made.log_evidence.standard_error
+            assert made.log_evidence.value == pytest.approx(truth, abs=error)
+            assert ("log_prior is not normalised" in str(made)) is (constant != float(whole))
+
+
+def test_a_prior_that_is_not_gaussian_is_said_to_be_taken_as_normalised() -> None:
+    x, y = data(40, 3)
+
+    def likelihood(w: Any, e: Any) -> Any:
+        return -0.5 * ((e["y"] - e["x"] @ w) / NOISE) ** 2
+
+    def student(w: Any) -> Any:
+        return -2.5 * jnp.sum(jnp.log1p(w**2 / 4))
+
+    made = evidence(gn.Problem(likelihood, {"x": x, "y": y}, np.zeros(3), student))
+    assert made.prior_offset is None
+    assert "assumed to be normalised" in str(made)
+    assert "normalised" not in str(evidence(linear()))
+    slope = gn.Problem(likelihood, {"x": x, "y": y}, np.zeros(3), lambda w: -0.5 * (w.sum() ** 2 + (w[0] - w[1]) ** 2))
+    with pytest.raises(ValueError, match="its precision has an eigenvalue"):
+        evidence(slope)
+
+
+def test_params_will_do_for_a_mode() -> None:
+    problem = linear()
+    found = gn.find_mode(problem)
+    for mode in (found.params, found.vector):
+        assert evidence(problem, mode=mode).log_evidence.value == pytest.approx(exact(), abs=1e-6)
+
+
+def test_evidence_is_printed_to_be_read() -> None:
+    told = str(evidence(linear()))
+    assert told == repr(evidence(linear()))
+    assert "Estimate(" not in told
+    assert f"log evidence {exact():.6g} nats (all of the Hessian)" in told
+    assert "the data support the model" in told
+    stochastic = str(evidence(linear(), method="lanczos", num_probes=8, num_matvecs=6))
+    assert "±" in stochastic
+    assert "Lanczos, 8 probes; stopping there changes it by" in stochastic
+    poor = str(evidence(linear(), null_log_evidence=0.0))
+    assert "the data do not support the model" in poor
+
+
+def test_the_curve_is_printed_as_a_table() -> None:
+    scales = [0.2, 0.7, 10.0]
+    curve = evidence_curve(linear(), scales)
+    lines = str(curve).splitlines()
+    assert str(curve) == repr(curve)
+    assert len(lines) == 5
+    for line, scale in zip(lines[1:4], scales, strict=True):
+        assert [float(part) for part in line.strip("* ").split()[:2]] == pytest.approx(
+            [scale, exact(scale=scale)], rel=1e-5
+        )
+    assert [line.startswith("*") for line in lines[1:4]] == [False, True, False]
+    assert "try further ones" not in lines[4]
+    assert "try further ones" in str(evidence_curve(linear(), scales[:2]))
+    assert str(evidence_curve(linear(), scales, method="lanczos", num_probes=8)).count("±") == 3
+
+
 BAD = [
     ({"method": "exact"}, "method must be one of"),
     ({"num_probes": 1}, "num_probes must be >= 2"),
     ({"num_matvecs": 1}, "num_matvecs must be >= 2"),
     ({"null_log_evidence": math.nan}, "null_log_evidence"),
     ({"key": -1}, "key"),
-    ({"mode": np.zeros(12)}, "mode must come from"),
+    ({"mode": np.zeros(12)}, "mode must be a minimum of the loss"),
+    ({"mode": np.zeros(3)}, r"mode must have shape \(12,\)"),
 ]
 
 
@@ -156,6 +240,8 @@ def test_improper_priors_and_bad_scales_are_refused() -> None:
     for scales in ([], [0.0, 1.0], [-1.0]):
         with pytest.raises(ValueError, match="prior_scales must be > 0"):
             evidence_curve(linear(), scales)
+    with pytest.raises(ValueError, match=r"prior_scales must be a list of shape \(k,\), .* got 1"):
+        evidence_curve(linear(), 1.0)
     with pytest.raises(TypeError, match="mode must be left out"):
         evidence_curve(linear(), [1.0], mode=None)
     with pytest.raises(ValueError, match="prior_precision"):

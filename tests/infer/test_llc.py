@@ -106,6 +106,7 @@ def test_the_localised_loss_is_the_loss_and_a_spring() -> None:
 
 BAD = [
     ({"localization": 0.0}, "localization must be > 0"),
+    ({"localization": None}, r"localization must be given: .* 1\.0 suits parameters of order 1"),
     ({"batch_size": 0}, "batch_size"),
     ({"batch_size": 500, "sampling": "without_replacement"}, "batch_size must be <="),
     ({"sampling": "shuffled"}, "sampling must be one of"),

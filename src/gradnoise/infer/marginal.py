@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +15,17 @@ from gradnoise import _checks, _tree, derivatives, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.hyperparameters import replaced
+from gradnoise.infer.priors import prior_curvature, prior_offset
 from gradnoise.mode import Mode
 from gradnoise.problem import Problem
 from gradnoise.results import Estimate, mean_of
 from gradnoise.stream import seed_of
 
 BREAKDOWN = 1e-10  # relative size of a Lanczos step's remainder below which the Krylov space is exhausted
-DIAGONAL = 1e-9  # relative size off the diagonal below which a prior counts as independent
+NORMALISED = 1e-6  # nats by which a prior's normaliser may be off without a word
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evidence:
     """Laplace's estimate of ln Z = ln ∫ p(y|θ) p(θ) dθ around one minimum.
 
@@ -48,6 +49,9 @@ class Evidence:
         this, and no part of the standard error. 0 when dense.
     mode
         The minimum.
+    prior_offset
+        ln ∫ exp(log_prior), nats, taken off `log_joint` and all that contain it: 0 for a normalised prior. It is known where the
+        log prior is quadratic; None where it is not (or couples more than 1000 parameters), and is assumed to be normalised.
     """
 
     log_evidence: Estimate
@@ -58,12 +62,35 @@ class Evidence:
     method: str
     quadrature_change: float
     mode: Mode = field(repr=False)
+    prior_offset: float | None = 0.0
+
+    def __str__(self) -> str:
+        errors = f" ± {self.log_evidence.standard_error:.2g}" if self.log_evidence.n > 1 else ""
+        how = (
+            f"Lanczos, {self.log_evidence.n} probes; stopping there changes it by {self.quadrature_change:.1g}"
+            if self.method == "lanczos"
+            else "all of the Hessian"
+        )
+        occam = "" if self.log_occam_factor is None else f", Occam factor {self.log_occam_factor.value:.6g}"
+        side = "the data support the model" if self.log_ratio.value > 0 else "the data do not support the model"
+        lines = [
+            f"log evidence {self.log_evidence.value:.6g}{errors} nats ({how})",
+            f"  log joint at the mode {self.log_joint:.6g}{occam}",
+            f"  {self.log_ratio.value:+.6g}{errors} against the null model ({self.null_log_evidence:.6g}): {side}",
+        ]
+        if self.prior_offset is None:
+            lines.append("  the log prior is not quadratic: it was assumed to be normalised")
+        elif abs(self.prior_offset) > NORMALISED:
+            lines.append(f"  log_prior is not normalised, ln ∫ exp(log_prior) = {self.prior_offset:+.6g}: taken off")
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def evidence(
     problem: Any,
     *,
-    mode: Mode | None = None,
+    mode: Any = None,
     method: str = "auto",
     num_probes: int = 32,
     num_matvecs: int = 64,
@@ -75,9 +102,9 @@ def evidence(
     Parameters
     ----------
     problem
-        A `Problem` with a proper, normalised log_prior.
+        A `Problem` with a proper log_prior: normalised, or quadratic (it is then normalised here, see `prior_offset`).
     mode
-        From `find_mode`, where it is known already.
+        From `find_mode` (or its params or vector), where it is known already.
     method
         "dense" (up to 1000 parameters), "lanczos", or "auto": dense where it can be. "lanczos" reads ln det A off
         stochastic Lanczos quadrature with random signs (matfree), after scaling by the prior's curvature, so that
@@ -117,17 +144,13 @@ def evidence(
     if not hasattr(problem, "batch_loss"):
         msg = f"problem must be a gn.Problem, got {_checks.shown(problem)}."
         raise TypeError(msg)
-    if mode is not None and not hasattr(mode, "distance"):
-        msg = f"mode must come from gn.find_mode: the evidence is that of a minimum, got {_checks.shown(mode)}."
-        raise TypeError(msg)
     if way == "dense":
         derivatives.check_dense(problem)
-    _prior(
-        problem, derivatives.as_vector("init", problem, problem.init)
-    )  # an improper prior is refused before the search
-    found = modes.find_mode(problem) if mode is None else mode
-    prior = _prior(problem, found.vector)
-    joint = -problem.num_examples * found.loss
+    prior_curvature(problem, derivatives.as_vector("init", problem, problem.init))  # refused before the search
+    found = modes.as_mode(problem, mode)
+    prior = prior_curvature(problem, found.vector)
+    offset = prior_offset(problem, found.vector, prior)
+    joint = -problem.num_examples * found.loss - (offset or 0.0)
     dense = way == "dense" or (way == "auto" and problem.num_params <= derivatives.DENSE)
     half, change = (
         _dense(problem, found)
@@ -140,10 +163,10 @@ def evidence(
         occam = Estimate(float(np.log(prior.scale).sum() / 2) - half.value, half.standard_error, half.n)
     null = _log_likelihood_at_zero(problem) if null is None else null
     ratio = Estimate(total.value - null, total.standard_error, total.n)
-    return Evidence(total, joint, occam, ratio, null, "dense" if dense else "lanczos", change, found)
+    return Evidence(total, joint, occam, ratio, null, "dense" if dense else "lanczos", change, found, offset)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvidenceCurve:
     """Evidence against the strength of the prior.
 
@@ -171,6 +194,21 @@ class EvidenceCurve:
         """The prior scale of largest evidence among those tried."""
         return float(self.prior_scales[int(np.argmax(self.log_evidence.value))])
 
+    def __str__(self) -> str:
+        best = int(np.argmax(self.log_evidence.value))
+        edge = len(self.evidences) > 1 and best in (0, len(self.evidences) - 1)
+        rows = [
+            f"{'*' if i == best else ' '} {scale:>11.4g}  {e.log_evidence.value:>13.6g}"
+            + (f" ± {e.log_evidence.standard_error:<8.2g}" if e.log_evidence.n > 1 else "")
+            + f"  {e.log_ratio.value:>+13.6g}"
+            for i, (scale, e) in enumerate(zip(self.prior_scales, self.evidences, strict=True))
+        ]
+        head = f"  {'prior scale':>11}  {'log evidence':>13}{' ' * 11 * (self.evidences[0].log_evidence.n > 1)}  {'against null':>13}"
+        told = ["* is the largest" + (", at the end of the scales: try further ones" if edge else "")]
+        return "\n".join([head, *rows, *told])
+
+    __repr__ = __str__
+
 
 def evidence_curve(problem: Any, prior_scales: ArrayLike, **settings: Any) -> EvidenceCurve:
     """Return the evidence at each prior scale; the mode is found anew from the last one, the strongest prior first.
@@ -184,6 +222,9 @@ def evidence_curve(problem: Any, prior_scales: ArrayLike, **settings: Any) -> Ev
     **settings
         As in `evidence`, without `mode`.
     """
+    if np.ndim(prior_scales) != 1:
+        msg = f"prior_scales must be a list of shape (k,), such as [0.1, 1.0, 10.0], got {_checks.shown(prior_scales)}."
+        raise ValueError(msg)
     scales = np.sort(_checks.vector("prior_scales", prior_scales))
     if not len(scales) or scales[0] <= 0:
         msg = f"prior_scales must be > 0 and at least one, got {_checks.shown(scales.tolist())}."
@@ -203,47 +244,6 @@ def evidence_curve(problem: Any, prior_scales: ArrayLike, **settings: Any) -> Ev
         found.append(evidence(here, mode=mode, **settings))
         init = mode.vector
     return EvidenceCurve(scales, tuple(found))
-
-
-class _Prior(NamedTuple):
-    """Positive scale (D,) to divide the Hessian by, and whether it is the prior's whole (diagonal) curvature."""
-
-    scale: Array
-    independent: bool
-
-
-def _prior(problem: Problem, vector: Array) -> _Prior:
-    """Return the prior's curvature at θ; ValueError where the prior is flat."""
-    size, names = problem.num_params, problem.parameter_names
-    if problem.log_prior is None:
-        msg = "problem must have a proper log_prior: with a flat one there is no evidence. Give a finite prior_scale."
-        raise ValueError(msg)
-    z = np.random.default_rng(0).standard_normal(size)
-    with jax.enable_x64(True):
-        rows, along = (np.asarray(_prior_product(problem, vector, v)) for v in (np.ones(size), z))
-    flat = (rows == 0) & (along == 0)
-    if flat.any():
-        msg = f"problem must have a proper log_prior, but it is flat along {int(flat.sum())} parameters (first: {names[int(flat.argmax())]}). Give a finite prior_scale."
-        raise ValueError(msg)
-    positive = bool((rows > 0).all())
-    independent = positive and bool(np.abs(along - rows * z).max() <= DIAGONAL * np.abs(rows).max())
-    return _Prior(rows if positive else np.ones(size), independent)
-
-
-@jax.jit
-def _prior_product(problem: Any, vector: Any, direction: Any) -> Any:
-    light = _light(problem)
-
-    def negative(theta: Any) -> Any:
-        params = _tree.unflatten(theta, problem.init)
-        hyper = () if problem.hyperparams is None else (light,)
-        return -problem.log_prior(params, *hyper)
-
-    return jax.jvp(jax.grad(negative), (vector,), (direction,))[1]
-
-
-def _light(problem: Any) -> Any:
-    return _tree.cast(problem.hyperparams, jnp.float64)
 
 
 def _log_likelihood_at_zero(problem: Problem) -> float:

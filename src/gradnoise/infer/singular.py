@@ -118,7 +118,7 @@ def local_learning_coefficient(
     problem: Any,
     *,
     batch_size: int,
-    localization: float,
+    localization: float | None = None,
     params: Any = None,
     inverse_temperature: float | None = None,
     step_size: float | None = None,
@@ -141,7 +141,10 @@ def local_learning_coefficient(
     batch_size, sampling
         m; "with_replacement" or "without_replacement".
     localization
-        γ > 0, 1/parameter²: keeps the run near w*.
+        γ > 0, 1/parameter²: keeps the run near w*; must be given. Where the loss is flat the run spreads over 1/√γ;
+        a direction of curvature h counts nβh/(nβh + γ) of its ½, so γ should be well below nβ times the curvatures that are to
+        count, and large enough for the run to stay in the basin: 1 suits parameters of order 1. Try ten times more and less: where
+        λ̂ stays, γ does not matter.
     params
         w*: params, a vector (D,) or a `Mode`; None: the mode. A singular minimum has no certified mode: give it.
     inverse_temperature
@@ -170,7 +173,7 @@ def local_learning_coefficient(
     At a singular point it still sets the scale of the step, but neither its ideal value nor its bias is the truth there.
     """
     size = _checks.batch_size(batch_size, problem.num_examples, _checks.one_of("sampling", sampling, _INDEPENDENT))
-    spring = _checks.positive("localization", localization)
+    spring = _spring(localization)
     strength = _strength(inverse_temperature, problem.num_examples, size)
     budget = _checks.within("max_error", max_error, 0.0, 1.0, closed="neither")
     step = None if step_size is None else _checks.positive("step_size", step_size)
@@ -217,6 +220,16 @@ def local_learning_coefficient(
 
 
 _INDEPENDENT = ("with_replacement", "without_replacement")
+
+
+def _spring(value: Any) -> float:
+    if value is None:
+        msg = (
+            "localization must be given: γ in 1/parameter² keeps the run within about 1/√γ of w* where the loss is flat. 1.0 suits parameters "
+            "of order 1; it should be well below inverse_temperature (N/ln N) times the curvatures that are to count. Try 0.1 and 10 too."
+        )
+        raise ValueError(msg)
+    return _checks.positive("localization", value)
 
 
 def _strength(value: Any, num_examples: int, batch_size: int) -> float:
