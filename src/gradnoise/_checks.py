@@ -145,14 +145,22 @@ def words(name: str, value: Any, allowed: Iterable[str]) -> tuple[str, ...]:
 
 
 def keywords(given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Raise for the first keyword that is not allowed, with the nearest that is."""
+    """Raise for the first keyword that is not allowed, with the nearest one that is."""
     allowed = tuple(allowed)
     for name in given:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            msg = f"got an unexpected argument {name!r}.{meant} Arguments: {', '.join(allowed)}."
+            near = difflib.get_close_matches(name, allowed, n=1)
+            known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed)}."
+            msg = f"got an unexpected argument {name!r}: {known}"
             raise TypeError(msg)
+
+
+def progress(value: Any) -> Any:
+    """Return `value` if it is True, False or a function (steps done, steps in all)."""
+    if not (isinstance(value, bool | np.bool_) or callable(value)):
+        msg = f"progress must be True, False or a function of (steps done, steps in all), got {shown(value)}."
+        raise TypeError(msg)
+    return value
 
 
 def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:

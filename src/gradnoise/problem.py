@@ -24,13 +24,16 @@ class Problem:
     ----------
     log_likelihood
         ``log_likelihood(params, example)`` (with ``hyperparams`` as third argument where they are given) -> scalar,
-        for one example, i.e. `data` without its leading axis.
+        for one example, i.e. `data` without its leading axis. Written with `jax.numpy`; twice differentiable where the posterior
+        is, and smooth: no |θ|, no maximum.
     data
-        Pytree of arrays with one leading axis of length N.
+        Pytree of arrays with one leading axis of length N. Columns of a frame: ``{"x": frame["x"].to_numpy(), ...}``.
     init
-        Initial parameters: any pytree of floating arrays, D numbers in all.
+        Initial parameters: any pytree of floating arrays, D numbers in all; Python numbers and lists of them become float64
+        arrays. The loss must be finite there.
     log_prior
-        ``log_prior(params)`` (``, hyperparams``) -> scalar, or None for a flat prior.
+        ``log_prior(params)`` (``, hyperparams``) -> scalar, or None for a flat prior. Any constant may be left out, but not for
+        `infer.evidence` and hyperparameters, which need a density that integrates to 1 (``-½θ²/s² - log s - ½ log 2π``).
     hyperparams
         Optional pytree of numbers that both functions read (prior scales, observation scale). They are traced: changing
         them does not recompile.
@@ -48,6 +51,32 @@ class Problem:
     TypeError, ValueError
         If parameters are not floating, leaves of `data` disagree on N, are empty or hold NaN or infinity, or if
         `log_likelihood` or `log_prior` does not return one number.
+
+    Notes
+    -----
+    **Positive parameters.** Take the logarithm as parameter: ``scale = jnp.exp(log_scale)``. The posterior is then nearer to a
+    Gaussian, and no step can leave its support. A prior on the scale itself becomes one on the logarithm with the Jacobian added:
+    ``log_prior(scale) + log_scale``. Other bounds likewise (`jax.nn.sigmoid` for (0, 1)).
+
+    **NaN.** Where the loss is NaN or infinite there is no posterior. `find_mode` shortens its steps there and says where the loss
+    ends if that stops it; a chain that gets there is stopped, counted as diverged and named. ``jnp.where(ok, f(θ), …)`` does not
+    help where f itself is NaN: both branches are differentiated.
+
+    Examples
+    --------
+    Counts of variance μ + μ²/r about their mean μ = eᵗ, both parameters by their logarithms:
+
+    >>> from jax.scipy.special import gammaln
+    >>> def log_likelihood(params, example):
+    ...     r, mu, y = jnp.exp(params["log_r"]), jnp.exp(params["log_mean"]), example["count"]
+    ...     chosen = gammaln(y + r) - gammaln(r) - gammaln(y + 1)
+    ...     return chosen + r * jnp.log(r / (r + mu)) + y * jnp.log(mu / (r + mu))
+    >>> def log_prior(params):
+    ...     return -0.5 * (params["log_r"] ** 2 + params["log_mean"] ** 2) - jnp.log(2 * jnp.pi)
+    >>> counts = {"count": np.array([0, 3, 1, 0, 7, 2])}
+    >>> problem = Problem(log_likelihood, counts, {"log_mean": 0.0, "log_r": 0.0}, log_prior)
+    >>> problem.parameter_names
+    ('log_mean', 'log_r')
     """
 
     log_likelihood: Callable[..., Any]
@@ -63,6 +92,7 @@ class Problem:
     def __post_init__(self) -> None:
         if self.names is not None:
             object.__setattr__(self, "names", tuple(map(str, self.names)))
+        object.__setattr__(self, "init", _numbers_as_arrays(self.init))
         _check_params(self.init)
         _check_data(self.data)
         _check_functions(self)
@@ -134,6 +164,23 @@ class Problem:
         return f"Problem({name}, num_examples={self.num_examples}, num_params={self.num_params})"
 
 
+def _numbers_as_arrays(init: Pytree) -> Pytree:
+    """Return params with Python numbers, and lists of nothing else, as float64 arrays; the rest as it is."""
+
+    def plain(part: Any) -> bool:
+        if isinstance(part, list):
+            return len(part) > 0 and all(plain(one) for one in part)
+        return isinstance(part, int | float) and not isinstance(part, bool | np.generic)
+
+    def one(part: Any) -> Any:
+        try:
+            return np.asarray(part, np.float64) if plain(part) else part
+        except ValueError:  # rows of different lengths
+            return part
+
+    return jax.tree.map(one, init, is_leaf=plain)
+
+
 def _check_params(init: Pytree) -> None:
     leaves = jax.tree_util.tree_flatten_with_path(init)[0]
     if not leaves:
@@ -159,6 +206,11 @@ def _check_data(data: Pytree) -> None:
     lengths: dict[str, int] = {}
     for path, leaf in leaves:
         where = f"data{jax.tree_util.keystr(path)}"
+        if hasattr(leaf, "to_numpy"):  # a frame or a series of pandas, Polars, Arrow
+            columns = [str(c) for c in getattr(leaf, "columns", ())][:2]
+            cure = f"{where}={_columns(columns)}" if columns else f"{where} as .to_numpy()"
+            msg = f"{where} must be an array or a pytree of arrays, got a {type(leaf).__name__}. Pass {cure}."
+            raise TypeError(msg)
         if not hasattr(leaf, "dtype") or np.ndim(leaf) == 0:
             msg = f"{where} must be an array with a leading axis of examples, got {_checks.shown(leaf)}."
             raise TypeError(msg)
@@ -179,6 +231,10 @@ def _check_data(data: Pytree) -> None:
     if not next(iter(lengths.values())):
         msg = "data must hold at least one example, got N = 0."
         raise ValueError(msg)
+
+
+def _columns(names: list[str]) -> str:
+    return "{" + ", ".join([*(f"{name!r}: frame[{name!r}].to_numpy()" for name in names), "..."]) + "}"
 
 
 def _check_functions(problem: Problem) -> None:

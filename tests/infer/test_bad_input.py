@@ -172,3 +172,71 @@ def test_a_mode_may_be_given_as_params_or_a_vector(method: str) -> None:
         np.testing.assert_allclose(made.predicted_mean, mode.vector, atol=1e-6)
     with pytest.raises(ValueError, match="mode must be a minimum of the loss"):
         take(problem, mode=mode.vector + 1, num_draws=50, **settings)
+
+
+SMALL = gn.models.logistic_regression(X, (NOISY > 0).astype(float))
+
+
+@pytest.mark.parametrize("method", ["constant_sgd", "gaussian", "laplace", "reference", "nuts"])
+def test_what_is_no_problem_is_told_how_to_make_one(method: str) -> None:
+    needed = {"batch_size": 8} if method == "constant_sgd" else {"num_draws": 10, "num_chains": 2}
+    with pytest.raises(TypeError, match=r"problem must be a gn\.Problem, got \(.*gn\.models\.logistic_regression"):
+        getattr(gn.infer, method)((X, NOISY), **needed)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sampling": np.eye(3)}, "sampling must be one of 'with_replacement'"),
+        ({"n_draws": 10}, r"unexpected argument 'n_draws': did you mean 'num_draws'\?"),
+        ({"thread": 1}, r"unexpected argument 'thread': did you mean 'threads'\?"),
+        ({"zebra": 1}, r"unexpected argument 'zebra': known are batch_size, .*num_law_draws.*checkpoint, workers, threads"),
+        ({"progress": "x"}, "progress must be True, False or a function"),
+        ({"temperature": 1e300}, r"temperature must lie in \[1e-06, 1e\+06\]"),
+        ({"target": 1e-300 * np.eye(3)}, r"^target and temperature must ask for variances within 1e\+10 times"),
+        ({"target": 1e300 * np.eye(3)}, r"^target and temperature must ask for variances within 1e\+10 times"),
+        ({"momentum": 1 - 1e-16}, r"^momentum must let .* momentum 0\.9999999999999999\): nothing would move"),
+        ({"preconditioner": 1e-300 * np.eye(3)}, "^preconditioner must let the slowest direction"),
+        ({"preconditioner": 1e300 * np.eye(3)}, "preconditioner is a step .* times the stability edge"),
+    ],
+)  # fmt: skip
+def test_constant_sgd_names_the_argument(change: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        gn.infer.constant_sgd(SMALL, **{"batch_size": 8, "progress": False} | change)
+
+
+@pytest.mark.parametrize("method", ["corrected_langevin", "sghmc"])
+def test_sampling_that_is_no_word_is_named_by_all(method: str) -> None:
+    with pytest.raises(ValueError, match="sampling must be one of 'with_replacement'"):
+        gn.infer.plan(method, SMALL, batch_size=8, sampling=np.eye(3))
+
+
+def test_a_key_is_checked_where_the_law_is_given() -> None:
+    law = gn.measure.gaussian_law(SMALL, gn.find_mode(SMALL))
+    with pytest.raises((TypeError, ValueError), match="key must be"):
+        gn.infer.plan("constant_sgd", SMALL, batch_size=8, law=law, key="zero")
+
+
+def saturating() -> gn.Problem:
+    """Michaelis and Menten; not a number below half = 0.6, the mode at 0.687 and 16 posterior standard deviations away."""
+
+    def log_likelihood(theta: Any, example: Any) -> Any:
+        top, half, log_s = theta
+        mean = top * example["x"] / (half + example["x"])
+        return -0.5 * ((example["y"] - mean) / jnp.exp(log_s)) ** 2 - log_s + 0 * jnp.sqrt(half - 0.6)
+
+    r = np.random.default_rng(0)
+    x = r.uniform(0.1, 5, 3000)
+    data = {"x": x, "y": 2 * x / (0.7 + x) + 0.1 * r.normal(size=3000)}
+    return gn.Problem(log_likelihood, data, [1.0, 1.0, 0.0], names=("top", "half", "log_s"))
+
+
+def test_a_likelihood_with_a_region_of_nan_is_sampled_beside_it() -> None:
+    problem = saturating()
+    law = gn.infer.gaussian(problem, num_draws=500)
+    assert law.verdict.level == "trustworthy", law.verdict
+    for method in ("constant_sgd", "corrected_langevin"):
+        made = run(method, problem, 64)
+        assert made.run.diverged == {}
+        np.testing.assert_allclose(made.predicted_mean, law.predicted_mean, atol=1e-3)
+        assert np.isfinite(made.draws).all()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -14,6 +15,8 @@ from gradnoise._types import Array
 from gradnoise.stream import seed_of
 
 AT = ("posterior", "laplace", "mode")
+SLOWEST = 1e-13  # share of its distance that the slowest direction forgets in a step: below, float64 sees no motion
+_NOT_NAMED = ("problem", "self", "simulation")  # parameters that no keyword of a user's is meant to be
 
 
 class Refused(ValueError):
@@ -50,6 +53,7 @@ def place(
 ) -> Place:
     """Find the mode and the variational law (unless given) and take H and C where `at` says."""
     at = _checks.one_of("at", at, AT)
+    seed_of(key)
     check_size(problem)
     if num_law_draws is not None:
         _checks.integer("num_law_draws", num_law_draws, low=2)
@@ -85,11 +89,23 @@ def _checked_law(problem: Any, law: Any) -> Any:
 
 def check_size(problem: Any) -> None:
     """Refuse more parameters than matrices (D, D) are formed for, before any mode is looked for; name what works there."""
+    _checks.problem(problem)
     if problem.num_params > derivatives.DENSE:
         msg = (
             f"problem must have at most {derivatives.DENSE} parameters here, where curvature and noise are matrices (D, D), got "
             f"{problem.num_params}. At that size infer.constant_sgd, iterate_averaging, corrected_langevin and sample work (and evidence, "
             "variational_em): their steps are diagonal or low rank. Give them mode=trained params."
+        )
+        raise Refused(msg)
+
+
+def check_moves(what: str, hessian: Array, step: Array | float, momentum: float = 0.0) -> None:
+    """Refuse a step so small that float64 cannot tell its chain from one that stands still; `what` names the arguments."""
+    speed = np.linalg.eigvals(step * hessian if np.ndim(step) == 0 else step @ hessian).real.min() / (1 - momentum)
+    if not min(speed, 1 - momentum) > SLOWEST:
+        msg = (
+            f"{what} must let the slowest direction forget more than {SLOWEST:g} of where it is in a step (now {speed:.2g}, momentum "
+            f"{momentum!r}): nothing would move. Give a larger step or a smaller momentum."
         )
         raise Refused(msg)
 
@@ -121,9 +137,17 @@ class Simulation(TypedDict, total=False):
 
 
 def check_run(
-    *, num_draws: Any, num_chains: Any, key: Any, thin: Any, burn_in: Any, simulation: Mapping[str, Any] | None = None
+    *,
+    num_draws: Any,
+    num_chains: Any,
+    key: Any,
+    thin: Any,
+    burn_in: Any,
+    simulation: Mapping[str, Any] | None = None,
+    progress: Any = True,
+    own: Callable[..., Any] | None = None,
 ) -> None:
-    """Check what every run takes, before the mode is looked for."""
+    """Check what every run takes, before the mode is looked for; `own` is the function whose arguments the others stand beside."""
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
@@ -131,7 +155,6 @@ def check_run(
         _checks.integer("thin", thin)
     if burn_in is not None:
         _checks.integer("burn_in", burn_in, low=0)
-    unknown = [name for name in simulation or {} if name not in Simulation.__annotations__]
-    if unknown:
-        msg = f"got an unexpected argument {unknown[0]!r}: beside its own, a sampler takes {', '.join(Simulation.__annotations__)}."
-        raise TypeError(msg)
+    _checks.progress(progress)
+    names = [] if own is None else [name for name in inspect.signature(own).parameters if name not in _NOT_NAMED]
+    _checks.keywords(simulation or {}, [*names, *Simulation.__annotations__])

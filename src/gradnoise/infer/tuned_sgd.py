@@ -14,12 +14,13 @@ from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
+from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_moves, check_run, place
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
+FARTHEST = 1e10  # times the posterior's variance that a target may be, or one over it: beyond, float64 does not resolve the step
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
 TEMPERED, SETTLED = 60, 1e-8  # iterations, and nats between two of them, of the law of a tempered posterior
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
@@ -97,7 +98,10 @@ def constant_sgd(
         On bad arguments, before anything runs; `Refused` for a step beyond the stability edge, directions without noise or
         shuffled batches, before anything is simulated.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=constant_sgd,
+    )  # fmt: skip
     plan = plan_constant_sgd(
         problem,
         batch_size=batch_size,
@@ -137,6 +141,7 @@ def plan_constant_sgd(
     key: Any = 0,
 ) -> Plan | LargePlan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
@@ -150,7 +155,7 @@ def plan_constant_sgd(
         )
         raise Refused(msg)
     mu = _checks.momentum(momentum)
-    heat = _checks.positive("temperature", temperature)
+    heat = _checks.within("temperature", temperature, 1e-6, 1e6)
     large = problem.num_params > derivatives.DENSE
     kind = KINDS[0] if preconditioner is None and not large else preconditioner
     wish, aim = _wishes("diagonal_closed" if kind is None else kind, target, time, heat, problem.num_params)
@@ -306,6 +311,10 @@ def _preconditioner(
         return theory.optimal_preconditioner(
             where.hessian, where.gradient_covariance, kind=preconditioner, time=time, **common
         )
+    ratios = np.linalg.eigvals(common["num_examples"] * where.hessian @ goal).real
+    if not (ratios.min() > 1 / FARTHEST and ratios.max() < FARTHEST):
+        msg = f"target and temperature must ask for variances within {FARTHEST:g} times the posterior's, got {ratios.min():.3g} to {ratios.max():.3g} times."
+        raise Refused(msg)
     return theory.preconditioner_for(goal, where.hessian, where.gradient_covariance, **common)
 
 
@@ -319,11 +328,12 @@ def _chain(where: Place, step: Array, wish: str | Array, time: str, common: dict
             came = f"preconditioner={wish!r} with time={time!r} gives a step"
             cure = "Use time='discrete', which is always stable with 'full', or a smaller batch_size."
             if time == "discrete":
-                cure = "Use preconditioner='full' or a smaller batch_size."
+                cure = "Use preconditioner='full', a smaller batch_size, or a target nearer to the posterior."
         else:
             came, cure = "preconditioner is a step", "Make it smaller: it contains the learning rate."
         msg = f"{came} {stability:.3g} times the stability edge, where nothing is stationary. {cure}"
         raise Refused(msg)
+    check_moves("momentum" if isinstance(wish, str) else "preconditioner", where.hessian, step, common["momentum"])
     return theory.linear_chain(
         where.hessian, where.gradient_covariance, learning_rate=1.0, preconditioner=step, **common
     )

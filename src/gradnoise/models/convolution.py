@@ -55,7 +55,7 @@ def _pooled(image: Any) -> Any:
 def convolutional(
     X: ArrayLike,
     y: ArrayLike,
-    channels: tuple[int, ...] = (8, 16),
+    channels: int | tuple[int, ...] = (8, 16),
     *,
     image_shape: tuple[int, ...],
     activation: str = "relu",
@@ -72,7 +72,7 @@ def convolutional(
     y, num_classes
         As in `softmax_regression`.
     channels
-        Channels after each 3x3 convolution and 2x2 average pooling.
+        Channels after each 3x3 convolution and 2x2 average pooling; a number alone is one layer.
     image_shape
         (H, W) or (H, W, C).
     activation
@@ -96,7 +96,7 @@ def convolutional(
         msg = f"image_shape must have {inputs.shape[1]} numbers, as the rows of X, got {network.image_shape}."
         raise ValueError(msg)
     targets, outputs = arguments.classes(y, len(inputs), num_classes)
-    widths = tuple(_checks.integer("channels", width) for width in channels)
+    widths = _checks.integers("channels", channels)
     random, gain = np.random.default_rng(seed_of(key)), 2.0 if activation == "relu" else 1.0
     init = {}
     for layer, (fan_in, fan_out) in enumerate(_fans(network.image_shape, widths, outputs)):
@@ -114,7 +114,7 @@ def convolutional(
 
 
 def _shape(image_shape: Any) -> tuple[int, int, int]:
-    sizes = tuple(_checks.integer("image_shape", s) for s in image_shape)
+    sizes = _checks.integers("image_shape", image_shape)
     if len(sizes) not in (2, 3):
         msg = f"image_shape must be (H, W) or (H, W, C), got {image_shape!r}."
         raise ValueError(msg)

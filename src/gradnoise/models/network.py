@@ -19,7 +19,7 @@ from gradnoise.stream import seed_of
 def mlp(
     X: ArrayLike,
     y: ArrayLike,
-    widths: tuple[int, ...] = (64,),
+    widths: int | tuple[int, ...] = (64,),
     likelihood: str = "softmax",
     *,
     activation: str = "tanh",
@@ -37,7 +37,7 @@ def mlp(
         As in `softmax_regression` (`likelihood` "softmax") or `linear_regression` ("linear", standard deviation
         `observation_scale`).
     widths, activation
-        Sizes of the hidden layers, and "tanh" or "relu".
+        Sizes of the hidden layers (a number alone is one layer), and "tanh" or "relu".
     key
         int or JAX key of the initial weights, normal with variance 1/fan-in (2/fan-in for "relu"); biases start at 0.
 
@@ -54,7 +54,7 @@ def mlp(
     else:
         targets, outputs = arguments.real_targets(y, inputs), 1
         hyperparams["observation_scale"] = _checks.positive("observation_scale", observation_scale)
-    sizes = [inputs.shape[1], *(_checks.integer("widths", width) for width in widths), outputs]
+    sizes = [inputs.shape[1], *_checks.integers("widths", widths), outputs]
     gain = 2.0 if activation == "relu" else 1.0
     random = np.random.default_rng(seed_of(key))
     init = {}
