@@ -57,6 +57,7 @@ def test_small_errors_of_design_and_of_the_run_may_not_add_up_to_a_good_verdict(
 
 def test_drifting_noise_condemns_unless_the_run_shows_no_harm() -> None:
     assert verdict(noise_drift=1.3, simulated=None).level == "approximate"
+    assert verdict(noise_drift=1.3, simulated=None, predicted=(ZERO, 1.4 * EYE)).level == "not trustworthy"
     assert verdict(noise_drift=1.3).level == "approximate"
     assert verdict(noise_drift=1.3, simulated=(ZERO, 1.12 * EYE)).level == "not trustworthy"  # 0.18 nats
     assert verdict(noise_drift=1.3, drift_matters=False).level == "trustworthy"
