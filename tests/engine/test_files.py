@@ -168,7 +168,7 @@ def test_error_of_one_slow_chain_allows_for_its_memory(linear: gn.Problem) -> No
         (lambda p: gn.Problem(lambda t, e: t[0] > 0, np.zeros(4), np.zeros(2)), "log_likelihood must return a floating-point"),
         (lambda p: gn.Problem(lambda t: t[0], np.zeros(4), np.zeros(2)), "log_likelihood failed when called"),
         (lambda p: gn.Problem(lambda t, e: t @ e, np.zeros((4, 3)), np.zeros(2)), "log_likelihood failed when called"),
-        (lambda p: gn.Problem(lambda t, e: t[0], np.zeros(4), 1.0), "init must be a floating-point array"),
+        (lambda p: gn.Problem(lambda t, e: t[0], np.zeros(4), "one"), "init must be a floating-point array"),
     ],
 )  # fmt: skip
 def test_more_bad_arguments(call: Callable[[gn.Problem], Any], words: str, linear: gn.Problem) -> None:
