@@ -23,7 +23,9 @@ HARMLESS = 0.1  # nats: a run that near to its target is never condemned for wha
 MEAN_LIMIT = 0.5  # standard deviations that the mean may be off in any direction
 TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to verify
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
-WIDTH_OF_TARGET = 0.05  # nats a parameter within which a target is the sandwich, wherever H and C were taken for either
+WIDTH_OF_TARGET = (
+    0.25  # relative difference within which a target is the sandwich, wherever H and C were taken for either
+)
 DESIGN_LIMIT = 1.25  # the same where it is known beforehand, without sampling error
 
 
@@ -281,7 +283,7 @@ def _widths(
         "misspecified_directions": float(widths.misspecified.sum()),
     }
     said = [widths.sentence()] if widths.misspecified.any() else []
-    if widths.misspecified.any() and theory.gaussian_kl(target[1], widths.sandwich) <= WIDTH_OF_TARGET * len(target[1]):
+    if widths.misspecified.any() and np.abs(spread(widths.sandwich, target[1]) - 1).max() <= WIDTH_OF_TARGET:
         low, high = spread(target[1], widths.posterior)[[0, -1]]
         return [
             f"The target has the sandwich's width: variances {low:.3g} to {high:.3g} times the posterior's."
