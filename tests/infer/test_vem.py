@@ -300,5 +300,8 @@ def test_without_signal_nothing_is_called_settled() -> None:
     assert found.fixed_point is None
     assert not found.settled
     assert "no fixed point was found after 6,000 steps" in str(found)
+    reasons = " ".join(made.verdict.reasons)
+    assert "prior_precision went from 1 up to" in reasons
+    assert "the data do not tell these parameters from 0; keep their prior as it was given" in reasons
     assert "settled" not in " ".join(made.verdict.reasons)
     assert made.verdict.level == "not trustworthy"

@@ -4,11 +4,12 @@ from gradnoise.infer.averaging import iterate_averaging
 from gradnoise.infer.choice import Choice, choose, sample
 from gradnoise.infer.comparison import Direction, SampleDistance
 from gradnoise.infer.corrected import corrected_langevin
-from gradnoise.infer.empirical_bayes import VariationalEM, variational_em
+from gradnoise.infer.empirical_bayes import variational_em
 from gradnoise.infer.expectation import Expectation
 from gradnoise.infer.fisher import fisher_scoring
 from gradnoise.infer.gaussians import gaussian, laplace
 from gradnoise.infer.langevin_sampler import langevin
+from gradnoise.infer.learnt_hyperparameters import VariationalEM
 from gradnoise.infer.loading import load
 from gradnoise.infer.marginal import Evidence, EvidenceCurve, evidence, evidence_curve
 from gradnoise.infer.planned import Plan

@@ -4,87 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
 from gradnoise import _checks, derivatives, diagnose
-from gradnoise._types import AnyArray, Array, ArrayLike
-from gradnoise.engine import record, simulate
-from gradnoise.infer.hyperparameters import Joint, fixed_point, joint_problem
+from gradnoise._types import Array, ArrayLike
+from gradnoise.engine import Divergence, record, simulate
+from gradnoise.infer.corrected import corrected_langevin
+from gradnoise.infer.hyperparameters import Joint, joint_problem
+from gradnoise.infer.learnt_hyperparameters import judged, learnt
+from gradnoise.infer.outlook import Outlook, look_ahead, ran_away, told_away
 from gradnoise.infer.posterior import Posterior, Verdict
-from gradnoise.infer.sampler import check_run
+from gradnoise.infer.sampler import Refused, check_run
 from gradnoise.infer.tuned_sgd import constant_sgd
 from gradnoise.problem import Problem
 from gradnoise.processes import hyperparameter_sgd
-from gradnoise.results import Estimate, mean_of
 from gradnoise.stream import seed_of
 
 WINDOWS = 100  # points of the history
 PILOT_ROWS = 512  # examples whose gradients give the first Tr C
 EXAMPLE_NUMBERS = 1 << 16  # up to this many numbers S·D, C is estimated from all S examples of a batch
-DRIFT = 0.02  # of a log hyperparameter over the averaged half that counts as not settled, where chains can tell
-FAR = 0.1  # drift that counts as not settled whatever its standard error
 THIN = 50  # steps between draws where nothing predicts the memory
-
-
-@dataclass(frozen=True, eq=False)
-class VariationalEM:
-    """Hyperparameters that `variational_em` found.
-
-    Attributes
-    ----------
-    names
-        Of the h hyperparameters, as in `problem.hyperparams`, with a group's number where there are several.
-    final
-        Their values (h,): Polyak averages over the second half of the steps, averaged over chains; standard errors from
-        the chains.
-    steps, history
-        Ends of the windows (W,), and each chain's mean over each window (chain, W, h).
-    fixed_point
-        Where the algorithm settles as its rates go to 0, q being the Ornstein-Uhlenbeck law (h,); None where it is not
-        sought (more than 1000 parameters) or was not found (see `lost`).
-    drift
-        Change of the log (h,) from the third to the last quarter of the steps, `Estimate` over chains.
-    problem
-        The problem with the hyperparameters at their final values.
-    run
-        The `Run` behind it: params are ``{"hyperparams": log factors, "params": θ}``.
-    """
-
-    names: tuple[str, ...]
-    final: Estimate
-    steps: AnyArray = field(repr=False)
-    history: Array = field(repr=False)
-    fixed_point: Array | None
-    drift: Estimate = field(repr=False)
-    problem: Problem = field(repr=False)
-    run: Any = field(repr=False)
-
-    @property
-    def lost(self) -> bool:
-        """Whether a fixed point was sought and not found: without a signal the evidence grows with the precision for ever."""
-        return self.fixed_point is None and self.problem.num_params <= derivatives.DENSE
-
-    @property
-    def settled(self) -> bool:
-        """Whether the last quarter is where the third was: within three standard errors (at most 10 %), or 2 %.
-
-        Never where no fixed point was found: a rate that falls makes what runs away look still.
-        """
-        off = np.abs(self.drift.value)
-        return not self.lost and bool((off <= np.clip(3 * self.drift.standard_error, DRIFT, FAR)).all())
-
-    def __str__(self) -> str:
-        told = [
-            f"{name} = {value:.4g} ± {error:.2g}"
-            for name, value, error in zip(self.names, self.final.value, self.final.standard_error, strict=True)
-        ]
-        aim = "" if self.fixed_point is None else f" (fixed point {', '.join(f'{v:.4g}' for v in self.fixed_point)})"
-        state = "settled" if self.settled else "no fixed point was found" if self.lost else "still moving"
-        return f"{', '.join(told)}{aim}; {state} after {self.steps[-1]:,} steps"
 
 
 def variational_em(
@@ -92,7 +34,7 @@ def variational_em(
     *,
     batch_size: int,
     hyperparams: Any = ("prior_precision",),
-    preconditioner: str | ArrayLike = "scalar",
+    preconditioner: str | ArrayLike | None = None,
     learning_rate: float | None = None,
     num_steps: int = 50_000,
     hyper_rate: float = 0.02,
@@ -126,9 +68,12 @@ def variational_em(
         Names of leaves of `problem.hyperparams`, one common factor each; or a mapping from names to integer groups of the
         leaf's shape: one factor for each group 0, 1, …, and -1 for entries that stay.
     preconditioner
-        "scalar" (2SD/(N Tr C)), "diagonal" (2S/(N C_kk)), or a matrix (D, D) that contains the learning rate and is kept.
+        Of the steps that learn: "scalar" (the paper's 2SD/(N Tr C)), "diagonal" (2S/(N C_kk)), or a matrix (D, D) that contains the
+        learning rate and is kept. None: "scalar", but "diagonal" where, at its predicted fixed point, the scalar step comes nearer to
+        the stability edge than half of it or has fewer than 50 relaxation times (beyond 1000 parameters, where that is not
+        predicted: "scalar").
     learning_rate
-        A number that is kept, instead of the tuned one; only with "scalar".
+        A number that is kept, instead of the tuned one; only with "scalar" or None.
     num_steps, hyper_rate, exponent
         Steps of each chain; the first share of a Newton step in η; how fast it falls, in (½, 1). η stands still for the
         first twentieth of the steps.
@@ -148,46 +93,55 @@ def variational_em(
     Returns
     -------
     Posterior
-        Draws of constant SGD at the final hyperparameters; ``.settings["variational_em"]`` is the `VariationalEM`.
+        Draws at the final hyperparameters; ``.settings["variational_em"]`` is the `VariationalEM`.
 
     Raises
     ------
     ValueError, TypeError
         On bad arguments, before anything runs.
+    Refused
+        Where the step cannot settle at its own fixed point; as soon as a hyperparameter runs away, with its name and direction.
 
     Notes
     -----
-    Constant SGD's law is not the posterior, so neither is its fixed point the evidence's optimum; they are close where the
-    noise is like the curvature. P counts every parameter under a prior: one that no example moves (a pixel that is always
+    With q the law of SGD, F(q, λ) = ln p(y|λ) - KL(q ‖ p(θ|y, λ)): constant SGD's law is not the posterior, so neither is its fixed
+    point the evidence's optimum; they are close where the noise is like the curvature. Where the loss is quadratic the exact
+    optimum stands beside it. The draws are a last E-step: λ stays and q is free, so the best q is the posterior at λ, which
+    constant SGD with the full preconditioner samples (up to 1000 parameters; corrected Langevin where some directions have no
+    noise). F can only rise by it. A matrix or a number that was given is kept for the draws too. P counts every parameter under a prior: one that no example moves (a pixel that is always
     0) stays at 0 and biases the precision up by P/P_active or more; put it into group -1, or drop the column.
     """
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
     steps = _checks.integer("num_steps", num_steps, low=20 * WINDOWS)
     chains = _checks.integer("num_chains", num_chains, low=2)
     size = _checks.integer("batch_size", batch_size, low=2)
-    rate = _rate(preconditioner, learning_rate)
+    wish = _rate(preconditioner, learning_rate)
     joint = joint_problem(problem, hyperparams)
     _check_noise(_checks.batch_size(size, problem.num_examples, sampling), problem.num_examples, sampling)
-    if np.ndim(rate) == 2:
-        _checks.symmetric("preconditioner", rate, problem.num_params, definite="positive")
+    if np.ndim(wish) == 2:
+        _checks.symmetric("preconditioner", wish, problem.num_params, definite="positive")
     begin = derivatives.as_vector("init", problem, problem.init if init is None else init)
     kind = noise if noise is not None else "all" if size * problem.num_params <= EXAMPLE_NUMBERS else "halves"
     process = hyperparameter_sgd(
-        size, curvature=joint.curvature, rate=rate, noise_start=_noise_at(problem, begin, rate), noise=kind,
-        memory=memory, hyper_rate=hyper_rate, delay=max(steps / WINDOWS, 1.0), exponent=exponent, hold=steps // 20,
-        sampling=sampling,
+        size, curvature=joint.curvature, rate="scalar" if wish is None else wish, noise=kind, memory=memory,
+        hyper_rate=hyper_rate, delay=max(steps / WINDOWS, 1.0), exponent=exponent, hold=steps // 20, sampling=sampling,
     )  # fmt: skip
+    ahead = look_ahead(joint, wish, batch_size=size, sampling=sampling, num_steps=steps)
+    rate = ahead.rate
+    if isinstance(rate, str):
+        process = dataclasses.replace(process, kind=rate, noise_start=_noise_at(problem, begin, rate))
     window = steps // WINDOWS
-    run = simulate(
-        joint.problem, process, num_steps=steps, num_chains=chains, key=key,
+    run = _watched(
+        joint, process, ahead, num_steps=steps, num_chains=chains, key=key,
         init=np.concatenate([np.zeros(len(joint.names)), begin]),
-        record=record.averages(window), checkpoint=checkpoint, progress=progress, on_divergence="raise",
+        record=record.averages(window), checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     logs = np.asarray(run.averages[..., : len(joint.names)], np.float64)
-    found = _summary(joint, run, logs, window, size, sampling, rate)
+    found = learnt(joint, run, logs, window, size, sampling, ahead)
     settings = {
         "variational_em": found,
         "hyper_steps": steps,
+        "hyper_preconditioner": found.preconditioner,
         "noise": kind,
         **dict(zip(found.names, found.final.value, strict=True)),
     }
@@ -195,9 +149,30 @@ def variational_em(
         made = _planned(found.problem, rate, size, sampling, num_draws, chains, key, thin, burn_in, progress)
     else:
         made = _continued(joint, process, run, num_draws, key, thin, burn_in, progress)
-    return dataclasses.replace(
-        made, method="variational EM", settings={**made.settings, **settings}, verdict=_verdict(made.verdict, found)
-    )
+    verdict = judged(made.verdict, found, ahead.reason)
+    return dataclasses.replace(made, method="variational EM", settings={**made.settings, **settings}, verdict=verdict)
+
+
+def _watched(joint: Joint, process: Any, ahead: Outlook, *, num_steps: int, **settings: Any) -> Any:
+    """Simulate until a hyperparameter runs away; then refuse, and say which and why."""
+    size = len(joint.names)
+
+    def away(run: Any) -> Array:
+        return ran_away(run.state[:, :size], ahead.aim)
+
+    try:
+        run = simulate(
+            joint.problem, process, num_steps=num_steps, on_divergence="raise", until=lambda run: bool(away(run).any()),
+            **settings,
+        )  # fmt: skip
+    except Divergence as error:
+        run = error.run
+    if run.diverged or away(run).any():
+        gone = away(run)
+        told = told_away(joint, run.state[:, :size], gone if gone.any() else np.ones(size, bool), ahead)
+        msg = f"hyperparams ran away within {run.num_steps:,} of {num_steps:,} steps: {told}"
+        raise Refused(msg)
+    return run
 
 
 def _check_noise(size: int, num_examples: int, sampling: str) -> None:
@@ -207,7 +182,9 @@ def _check_noise(size: int, num_examples: int, sampling: str) -> None:
 
 
 def _rate(preconditioner: Any, learning_rate: Any) -> Any:
-    """Return "scalar", "diagonal", a number or a matrix."""
+    """Return "scalar", "diagonal", a number, a matrix, or None: to be chosen."""
+    if preconditioner is None:
+        return None if learning_rate is None else _checks.positive("learning_rate", learning_rate)
     if isinstance(preconditioner, str):
         kind = _checks.one_of("preconditioner", preconditioner, ("scalar", "diagonal"))
         if learning_rate is None:
@@ -231,40 +208,24 @@ def _noise_at(problem: Problem, vector: Array, rate: Any) -> Any:
     return diagonal if rate == "diagonal" else float(diagonal.sum())
 
 
-def _summary(joint: Joint, run: Any, logs: Array, window: int, size: int, sampling: str, rate: Any) -> VariationalEM:
-    """Averages over the second half of the windows, chain by chain."""
-    count = logs.shape[1]
-    half, last = logs[:, count // 2 :].mean(1), 3 * count // 4
-    over = mean_of(half)
-    drift = mean_of(logs[:, last:].mean(1) - logs[:, count // 2 : last].mean(1))
-    values = joint.values(over.value)
-    aim = None
-    if joint.base.num_params <= derivatives.DENSE:
-        aim = fixed_point(joint, batch_size=size, sampling=sampling, rate=rate, log_start=np.asarray(over.value))
-    return VariationalEM(
-        joint.names,
-        Estimate(values, values * over.standard_error, over.n),
-        window * (1 + np.arange(count)),
-        joint.values(logs),
-        None if aim is None else joint.values(aim),
-        drift,
-        joint.at(np.asarray(over.value)),
-        run,
-    )
-
-
 def _planned(
     problem: Problem, rate: Any, size: int, sampling: str, num_draws: int, num_chains: int, key: Any, thin: Any,
     burn_in: Any, progress: Any,
 ) -> Posterior:  # fmt: skip
-    """Draws of constant SGD with the same preconditioner, planned and judged as such."""
-    same = {"scalar": "scalar", "diagonal": "diagonal_closed"}[rate] if isinstance(rate, str) else rate
-    if np.ndim(same) == 0 and not isinstance(same, str):
-        same = float(same) * np.eye(problem.num_params)
-    return constant_sgd(
-        problem, batch_size=size, preconditioner=same, sampling=sampling, num_draws=num_draws, num_chains=num_chains,
-        key=key, thin=thin, burn_in=burn_in, progress=progress,
-    )  # fmt: skip
+    """Draws of the posterior at these hyperparameters: constant SGD with the full step, or the one that was given."""
+    common: dict[str, Any] = {
+        "batch_size": size, "sampling": sampling, "num_draws": num_draws, "num_chains": num_chains, "key": key, "thin": thin,
+        "burn_in": burn_in, "progress": progress,
+    }  # fmt: skip
+    if not isinstance(rate, str):
+        step = rate if np.ndim(rate) else float(rate) * np.eye(problem.num_params)
+        return constant_sgd(problem, preconditioner=step, **common)
+    try:
+        return constant_sgd(problem, preconditioner="full", **common)
+    except Refused as refusal:
+        made = corrected_langevin(problem, **common)
+        why = f"The draws are those of corrected Langevin, since constant SGD refused: {refusal}"
+        return dataclasses.replace(made, verdict=made.verdict._replace(reasons=(*made.verdict.reasons, why)))
 
 
 def _continued(
@@ -298,14 +259,3 @@ def _continued(
         settings={"thin": every, "burn_in": forget, "num_steps": forget + num_draws * every, "num_chains": len(start)},
         run=more,
     )  # fmt: skip
-
-
-def _verdict(verdict: Verdict, found: VariationalEM) -> Verdict:
-    """Add what the hyperparameters did."""
-    level = verdict.level if found.settled else "not trustworthy"
-    numbers = {**verdict.numbers, **dict(zip(found.names, map(float, found.final.value), strict=True))}
-    why = (
-        "No fixed point was found: with the spread of constant SGD's law the equation of the hyperparameters has no root in reach, so they "
-        "run on for ever (a precision to infinity where the data carry no signal), and the value is only where the rates left them.",
-    ) * found.lost
-    return Verdict(level, (f"Hyperparameters: {found}.", *why, *verdict.reasons), numbers)

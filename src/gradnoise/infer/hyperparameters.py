@@ -18,6 +18,8 @@ from gradnoise.problem import Problem
 
 LAWS = ("constant_sgd", "posterior", "plug_in")
 CURVATURE_ROWS = 2048  # examples that the curvature in η is taken from
+NEARING, NEAR = 60, 0.1  # steps of EM before the root is sought, and the move at which they are near it
+FARTHEST = 30.0  # of a log hyperparameter from where it was given: beyond, it has run away
 SETTLED = 1e-7  # of a fixed point's equation, relative to its curvature
 
 
@@ -272,13 +274,16 @@ def fixed_point(
 
     log = np.zeros(len(joint.names)) if log_start is None else np.asarray(log_start, np.float64)
     try:
-        for _ in range(3):  # a few steps of EM bring it near
-            log = log - np.clip(equation(log), -1.0, 1.0)
+        for _ in range(NEARING):  # steps of EM bring it near
+            move = np.clip(equation(log), -1.0, 1.0)
+            log = log - move
+            if np.abs(move).max() < NEAR or np.abs(log).max() > FARTHEST:
+                break
         found = scipy.optimize.root(equation, log, method="hybr", options={"xtol": 1e-10, "factor": 1.0})
         end = np.abs(equation(found.x)).max()
     except (modes.NotAMinimum, RuntimeError, np.linalg.LinAlgError, ValueError):
         return None
-    return np.asarray(found.x) if end <= SETTLED and np.abs(found.x).max() < 30 else None
+    return np.asarray(found.x) if end <= SETTLED and np.abs(found.x).max() < FARTHEST else None
 
 
 def _covariance(
@@ -291,6 +296,27 @@ def _covariance(
     if law == "posterior":
         return np.asarray(np.linalg.inv(problem.num_examples * hessian), np.float64)
     noise = derivatives.gradient_moments(problem, mode.vector)[1]
+    step, common = _step(problem, hessian, noise, batch_size, sampling, rate)
+    return theory.stationary_covariance(
+        hessian, noise, learning_rate=1.0, preconditioner=step, time="continuous", **common
+    )
+
+
+def relaxation_rates(joint: Joint, log: Array, *, batch_size: int, sampling: str, rate: Any) -> Array:
+    """Return the eigenvalues (D,) of P H at the mode at η, ascending: a direction shrinks by 1 - r a step, stable for r < 2."""
+    problem = joint.at(log)
+    vector = modes.find_mode(problem).vector
+    hessian = derivatives.hessian(problem, vector)
+    noise = derivatives.gradient_moments(problem, vector)[1]
+    step = _step(problem, hessian, noise, batch_size, sampling, rate)[0]
+    root = np.linalg.cholesky(hessian)
+    return np.asarray(np.linalg.eigvalsh(root.T @ step @ root))
+
+
+def _step(
+    problem: Problem, hessian: Array, noise: Array, batch_size: int | None, sampling: str, rate: Any
+) -> tuple[Array, dict[str, Any]]:
+    """Step P (D, D) of constant SGD, and how it samples."""
     common: dict[str, Any] = {
         "batch_size": _checks.batch_size(batch_size, problem.num_examples, sampling),
         "num_examples": problem.num_examples,
@@ -301,6 +327,4 @@ def _covariance(
         step = theory.optimal_preconditioner(hessian, noise, kind=kind, time="continuous", **common)
     else:
         step = np.asarray(rate) if np.ndim(rate) else float(rate) * np.eye(len(hessian))
-    return theory.stationary_covariance(
-        hessian, noise, learning_rate=1.0, preconditioner=step, time="continuous", **common
-    )
+    return step, common
