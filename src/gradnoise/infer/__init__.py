@@ -1,7 +1,8 @@
 """Posterior inference: assembled from oracles, processes, theory's tuning and the engine."""
 
 from gradnoise.infer.averaging import iterate_averaging
-from gradnoise.infer.choice import Choice, choose, sample
+from gradnoise.infer.candidates import Choice
+from gradnoise.infer.choice import choose, sample
 from gradnoise.infer.comparison import Direction, SampleDistance
 from gradnoise.infer.corrected import corrected_langevin
 from gradnoise.infer.empirical_bayes import variational_em

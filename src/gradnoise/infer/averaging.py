@@ -11,19 +11,18 @@ from scipy.linalg import eigvalsh
 
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.infer.averaging_rates import balanced, change_of, rates_within, sandwich, settled, unstable_step
+from gradnoise.infer.closure import CurvatureChange
 from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.linear_plans import averaged, from_chain
-from gradnoise.infer.planned import Plan, distance
+from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
-from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
 
 MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
-HALVINGS = 6
-BALANCED = 0.2  # relative difference of the two errors at which the rate is left alone
 
 
 def iterate_averaging(
@@ -141,18 +140,19 @@ def plan_iterate_averaging(
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     matrix = _matrix(where, wish)
     noise: dict[str, Any] = {"batch_size": size, "preconditioner": matrix, "sampling": kind}
-    reach = None if rate is not None else _range(where, matrix, size, delta, by_curvature=isinstance(wish, str))
+    reach = None if rate is not None else rates_within(where, matrix, size, delta)
     if rate is None and reach is not None:
         rate = math.sqrt(reach.low * reach.high)
     assert rate is not None
     if kind == "shuffled":  # its mean epoch is computed for the message
         check_independent(kind, _no_epochs(where, rate, matrix, size))
     if reach is None:
-        mean, chain = _settled(problem, where, rate, noise)
+        found = settled(problem, where, rate, noise)
     else:
-        rate, mean, chain = _best(problem, where, reach, length, delta, noise)
+        found = balanced(problem, where, reach, length, delta, noise)
+    rate, mean, chain = found.rate, found.mean, found.chain
     made = rule(preconditioned_sgd, learning_rate=rate, preconditioner=np.eye(len(mean)) if matrix is None else matrix)
-    goal = _sandwich(where) if aim == "sandwich" else where.law.covariance
+    goal = sandwich(where) if aim == "sandwich" else where.law.covariance
     iterates = from_chain(
         "iterate averaging",
         problem,
@@ -171,7 +171,8 @@ def plan_iterate_averaging(
         },
     )
     plan = averaged(iterates, length)
-    return dataclasses.replace(plan, warnings=_warnings(where, aim, length * size, examples))
+    told = _warnings(where, aim, length * size, examples) + _of_curvature(change_of(problem, found, noise), rate)
+    return dataclasses.replace(plan, warnings=told)
 
 
 def _large(
@@ -197,90 +198,6 @@ def _wish(preconditioner: Any, dim: int) -> str | Array | None:
 def _matrix(where: Place, wish: str | Array | None) -> Array | None:
     """Preconditioner (D, D): what was given, or H⁻¹."""
     return np.asarray(np.linalg.inv(where.hessian), dtype=np.float64) if isinstance(wish, str) else wish
-
-
-def _effective_curvature(where: Place, matrix: Array | None) -> Array:
-    """Curvature (D, D) in the coordinates in which the preconditioner is the identity."""
-    if matrix is None:
-        return where.hessian
-    root = np.linalg.cholesky(matrix)
-    inner = root.T @ where.hessian @ root
-    return np.asarray((inner + inner.T) / 2)
-
-
-def _range(
-    where: Place, matrix: Array | None, batch_size: int, tolerance: float, *, by_curvature: bool
-) -> theory.AveragingRange:
-    """Admissible range of learning rates; `Refused` with the numbers where it is empty."""
-    curvature = _effective_curvature(where, matrix)
-    examples = where.law.num_examples
-    found = theory.averaging_range(curvature, num_examples=examples, batch_size=batch_size, tolerance=tolerance)
-    if found.admissible:
-        return found
-    values = np.linalg.eigvalsh(curvature)
-    needed = float(values.sum() + values[-1]) / (2 * tolerance**2 * float(values[0]))
-    msg = (
-        f"num_examples must be about {needed:,.0f} or more for iterate averaging within {100 * tolerance:.3g} % at condition number "
-        f"{values[-1] / values[0]:,.3g}, got {examples:,}: the softest direction needs a learning rate of at least {found.low:.3g}, and above "
-        f"{found.high:.3g} the noise that grows with the distance (or the stability edge) spoils the stiffest. "
-        f"{'Take' if by_curvature else 'Take preconditioner=' + repr('curvature') + ','} a larger tolerance, or another sampler."
-    )
-    raise Refused(msg)
-
-
-def _settled(problem: Any, where: Place, rate: float, noise: dict[str, Any]) -> tuple[Array, theory.LinearChain]:
-    """Mean and chain of the iterates, with H and C averaged over their own law."""
-    update: dict[str, Any] = {**noise, "learning_rate": rate}
-    plain = theory.linear_chain(where.hessian, where.gradient_covariance, num_examples=problem.num_examples, **update)
-    own = own_law(problem, where, plain.covariance, step="learning_rate", **update)
-    chain = theory.linear_chain(own.hessian, own.gradient_covariance, num_examples=problem.num_examples, **update)
-    return own.mean, chain
-
-
-def _best(
-    problem: Any, where: Place, reach: theory.AveragingRange, window: int, tolerance: float, noise: dict[str, Any]
-) -> tuple[float, Array, theory.LinearChain]:
-    """Balance the rate in its range: too small a one makes narrow means; too large a one wide ones, or moves their mean.
-
-    The range assumes a quadratic loss and Gaussian inputs. Elsewhere the noise grows faster, and the third derivative moves the
-    mean of the iterates in proportion to the rate, while the width of the draws stays: errors are those of second moments about
-    the target's mean.
-    """
-    ideal = _sandwich(where) * problem.num_examples / (window * noise["batch_size"])
-    low, high, best = reach.low, reach.high, None
-    for _ in range(HALVINGS):
-        rate = math.sqrt(low * high)
-        try:
-            mean, chain = _settled(problem, where, rate, noise)
-        except Refused:  # no stationary variance: too large a rate
-            high = rate
-            continue
-        shift, width = mean - where.law.mean, chain.average(window)
-        narrow = -float(theory.variance_errors(width, ideal)[0])
-        wide = float(theory.variance_errors(width + np.outer(shift, shift), ideal)[-1])
-        if best is None or max(narrow, wide) < max(best[0]):
-            best = ((narrow, wide), distance(shift, ideal), (rate, mean, chain))
-        if abs(wide - narrow) <= BALANCED * max(narrow, wide):
-            break
-        low, high = (low, rate) if wide > narrow else (rate, high)
-    if best is not None and max(best[0]) <= tolerance:
-        return best[2]
-    least = (
-        f"at the best of the learning rates {reach.low:.3g} to {reach.high:.3g}, that inputs of Gaussian shape and a quadratic loss would "
-        f"allow, second moments are off by {-best[0][0]:+.2g} to {best[0][1]:+.2g}, the mean by {best[1]:.2g} standard deviations: the noise "
-        "here grows faster with the distance from the mode, or the loss is skewed around it"
-        if best is not None
-        else f"there is no stationary variance down to a learning rate of {high:.3g}, because the noise here grows faster with the "
-        "distance from the mode than inputs of Gaussian shape would make it"
-    )
-    msg = f"tolerance must be larger than {tolerance:g} for iterate averaging on these data: {least}. Take more examples, a larger batch_size or another sampler."
-    raise Refused(msg)
-
-
-def _sandwich(where: Place) -> Array:
-    inverse = np.linalg.inv(where.hessian)
-    full = inverse @ where.gradient_covariance @ inverse / where.law.num_examples
-    return np.asarray((full + full.T) / 2)
 
 
 def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int) -> str:
@@ -315,3 +232,15 @@ def _warnings(where: Place, aim: str, seen: int, num_examples: int) -> tuple[str
             f"A window sees {seen:,} examples, not one pass of {num_examples:,}: variances are about {num_examples / seen:.3g} times those of a pass."
         )
     return tuple(said)
+
+
+def _of_curvature(change: CurvatureChange, rate: float) -> tuple[str, ...]:
+    """Say where the law of a rate that was given leaves out what changing curvature does."""
+    if change.unstable:
+        return (unstable_step(rate, change.reach).replace("must be smaller than", "is too large, at"),)
+    if change.missed > MISMATCH:
+        return (
+            f"The curvature changes by a factor {(1 + change.slope) / (1 - change.slope):.3g} over two standard deviations of the iterates: "
+            f"variances may be larger than predicted by a further {100 * change.missed:.0f} %.",
+        )
+    return ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Unpack
 
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
-from gradnoise.infer.planned import Plan
+from gradnoise.infer.candidates import Candidate, Choice
+from gradnoise.infer.langevin_step import fewest_steps
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.readable import number
 from gradnoise.infer.sampler import Refused, Simulation, check_run, check_size
 from gradnoise.stream import seed_of
 
@@ -28,82 +30,11 @@ TRIED: dict[str, tuple[dict[str, Any], ...]] = {
     "constant_sgd": tuple({"preconditioner": kind} for kind in ("full", "diagonal", "scalar")),
     "iterate_averaging": ({}, {"preconditioner": "curvature"}),
     "langevin": ({}, {"preconditioner": "curvature"}),
-    "sghmc": ({},),
+    "sghmc": tuple({"max_noise_share": share} for share in (0.5, 0.2, 0.1, 0.05)),
 }
+LENGTHY = ("langevin", "iterate_averaging")  # planned by reading the data again and again
+MOST_TOLERANCE = 0.99  # of iterate averaging, whose errors are shares of a variance
 BUDGET = {"iterate_averaging": "tolerance", "langevin": "max_variance_error", "sghmc": "max_variance_error"}
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One setting of one sampler.
-
-    Attributes
-    ----------
-    method, settings
-        As for `infer.plan`.
-    plan
-        Its `Plan`, or None where there is none.
-    error
-        `Plan.expected_error`; infinite without a plan.
-    cost
-        Example gradients for one effective draw, a step's overhead counted as 32 + 2 D; infinite without a plan.
-    reason
-        Why there is no plan; "" otherwise.
-    """
-
-    method: str
-    settings: dict[str, Any]
-    plan: Plan | None = field(repr=False)
-    error: float
-    cost: float
-    reason: str = ""
-
-    def __str__(self) -> str:
-        named = ", ".join(f"{k}={v}" for k, v in self.settings.items())
-        if self.plan is None:
-            return f"{self.method}({named}): {self.reason}"
-        return f"{self.method}({named}): variances within {100 * self.error:.2g} %, {self.cost:,.0f} example gradients a draw"
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The sampler chosen, and every candidate it was chosen from.
-
-    Attributes
-    ----------
-    best
-        The cheapest candidate within the budget.
-    candidates
-        All that were tried, the cheapest admissible first, then by error.
-    max_variance_error
-        The budget.
-    """
-
-    best: Candidate
-    candidates: tuple[Candidate, ...]
-    max_variance_error: float
-
-    @property
-    def plan(self) -> Plan:
-        """The plan of the best candidate."""
-        assert self.best.plan is not None
-        return self.best.plan
-
-    @property
-    def reason(self) -> str:
-        """Why this one, in a sentence or two."""
-        admissible = [c for c in self.candidates if c.error <= self.max_variance_error]
-        said = (
-            f"{self.best}; the cheapest of {len(admissible)} settings within the budget of "
-            f"{100 * self.max_variance_error:g} %, of {len(self.candidates)} tried."
-        )
-        others = {c.method: c for c in reversed(self.candidates) if c.method != self.best.method}
-        against = [f"{c}" for c in others.values()]
-        return said + (f" The best of the others: {'; '.join(reversed(against))}." if against else "")
-
-    def __str__(self) -> str:
-        rows = [f"{'*' if c is self.best else ' '} {c}" for c in self.candidates]
-        return "\n".join([f"Budget: variances within {100 * self.max_variance_error:g} %.", *rows])
 
 
 def choose(
@@ -124,9 +55,10 @@ def choose(
     problem
         A `Problem` with a mode.
     max_variance_error
-        Budget: relative error that a variance may have in any direction, predicted (`Plan.expected_error`).
+        Budget, > 0: relative error that a variance may have in any direction, predicted (`Plan.expected_error`). 1 and more allow
+        laws that are too wide by that much.
     batch_size
-        B, or None: 32, 128 and 512 are tried (those up to N).
+        B, at most N, or None: 32, 128 and 512 are tried (those up to N).
     methods
         Names to choose from; None: corrected_langevin, constant_sgd, iterate_averaging, langevin, sghmc.
     sampling
@@ -153,15 +85,14 @@ def choose(
     check_size(problem)
     found = modes.find_mode(problem) if mode is None else mode
     known = measure.gaussian_law(problem, found, key=key) if law is None else law
-    tried = [
-        _candidate(problem, method, settings | {"batch_size": size}, budget, sampling, found, known)
-        for size in sizes
-        for method in wanted
-        for settings in TRIED[method]
-    ]
+    tried = _tried(problem, wanted, sizes, budget, sampling, found, known)
     ranked = tuple(sorted(tried, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error)))
     if not ranked[0].error <= budget:
-        msg = f"max_variance_error = {budget:g} cannot be met by {', '.join(wanted)}. Closest: {ranked[0]}. Allow more, or a larger batch_size."
+        least = f" max_variance_error={_rounded_up(ranked[0].error)} would do." if ranked[0].plan is not None else ""
+        msg = (
+            f"max_variance_error = {budget:g} cannot be met by {', '.join(wanted)}. Closest: {ranked[0]}.{least} Allow more, or a larger "
+            "batch_size."
+        )
         raise Refused(msg)
     return Choice(ranked[0], ranked, budget)
 
@@ -193,14 +124,15 @@ def sample(
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
     progress
-        As in `simulate`; True also prints the choice.
+        As in `simulate`; True also prints the choice, before anything runs.
     simulation
         dtype, checkpoint, workers, threads: as in `simulate`.
 
     Returns
     -------
     Posterior
-        `settings["choice"]` and the first reason of the verdict say why this sampler.
+        `settings["choice"]` and the first reason of the verdict say why this sampler, `settings["candidates"]` what the others
+        would have done.
 
     Examples
     --------
@@ -225,8 +157,10 @@ def sample(
         law=law,
         key=key,
     )
+    _announce(chosen.reason, progress)
     made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
-    return made.chosen_for(chosen.reason)
+    told = made.chosen_for(chosen.reason)
+    return replace(told, settings={**told.settings, "candidates": str(chosen)})
 
 
 def _sample_large(
@@ -272,19 +206,91 @@ def _methods(methods: Any) -> tuple[str, ...]:
 
 def _sizes(batch_size: Any, num_examples: int, sampling: str) -> tuple[int, ...]:
     if batch_size is not None:
-        return (_checks.batch_size(batch_size, num_examples, sampling),)
+        size = _checks.integer("batch_size", batch_size)
+        if size > num_examples:
+            msg = (
+                f"batch_size must be at most N = {num_examples:,} (a gradient of all data costs no more), got {size:,}."
+            )
+            raise ValueError(msg)
+        return (size,)
     sizes = tuple(b for b in BATCH_SIZES if b < num_examples) or (max(1, num_examples // 2),)
     return tuple(_checks.batch_size(b, num_examples, sampling) for b in sizes)
+
+
+def _tried(
+    problem: Any, methods: tuple[str, ...], sizes: tuple[int, ...], budget: float, sampling: str, mode: Any, law: Any
+) -> list[Candidate]:
+    """Plan every setting that could be the best, those first whose plans take no time; tell why the others were left."""
+    tried: list[Candidate] = []
+    for lengthy in (False, True):
+        for size in sizes:
+            for method in methods:
+                if (method in LENGTHY) != lengthy:
+                    continue
+                for settings in TRIED[method]:
+                    full = settings | {"batch_size": size}
+                    why = _left(problem, method, full, budget, sampling, law, tried)
+                    if why:
+                        tried.append(Candidate(method, full, None, math.inf, math.inf, why))
+                    else:
+                        tried.append(_candidate(problem, method, full, budget, sampling, mode, law))
+    return tried
+
+
+def _left(
+    problem: Any,
+    method: str,
+    settings: dict[str, Any],
+    budget: float,
+    sampling: str,
+    law: Any,
+    tried: list[Candidate],
+) -> str:
+    """Say why a setting need not be planned, because it cannot be the cheapest; "" where it must be."""
+    size = settings["batch_size"]
+    within = [c for c in tried if c.error <= budget]
+    if method not in LENGTHY or not within:
+        return ""
+    if method == "iterate_averaging":
+        steps = float(problem.num_examples // size)
+    else:
+        noise = {"num_examples": problem.num_examples, "batch_size": size, "sampling": sampling}
+        kind = settings.get("preconditioner")
+        steps = fewest_steps(law, law.covariance if kind == "curvature" else None, budget, noise)
+    cost, cheapest = steps * _step_cost(problem, size), min(c.cost for c in within)
+    if cost < cheapest:
+        return ""
+    return f"not planned: cannot be cheaper than {number(cost)} example gradients a draw"
+
+
+def _step_cost(problem: Any, size: int) -> int:
+    """Count the example gradients that a step is worth."""
+    return size + STEP_OVERHEAD + MATRICES * int(problem.num_params)
 
 
 def _candidate(
     problem: Any, method: str, settings: dict[str, Any], budget: float, sampling: str, mode: Any, law: Any
 ) -> Candidate:
     more = {BUDGET[method]: budget} if method in BUDGET else {}
+    if "tolerance" in more:
+        more["tolerance"] = min(budget, MOST_TOLERANCE)
     try:
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
     except Refused as refusal:
         return Candidate(method, settings, None, math.inf, math.inf, str(refusal).split(". ")[0].removesuffix("."))
-    step = settings["batch_size"] + STEP_OVERHEAD + MATRICES * problem.num_params
-    cost = max(made.iact, 1.0) * step
+    cost = max(made.iact, 1.0) * _step_cost(problem, settings["batch_size"])
     return Candidate(method, settings, made, made.expected_error, cost)
+
+
+def _rounded_up(error: float) -> str:
+    """Return an error to two digits, rounded up."""
+    digits = 1 - math.floor(math.log10(error))
+    return f"{math.ceil(error * 10**digits) / 10**digits:.2g}"
+
+
+def _announce(reason: str, progress: Any) -> None:
+    """Print the choice, where a progress bar would be shown."""
+    if progress is True:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(f"Chosen: {reason}", markup=False)

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from gradnoise import _checks, theory
-from gradnoise._types import ArrayLike
+from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
@@ -15,6 +15,7 @@ from gradnoise.infer.sampler import Refused, Simulation, check_independent, chec
 from gradnoise.infer.settled import own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
+from gradnoise.theory.tuning import NoSetting
 
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar")
 SHARE = 0.1  # of the mean gradient noise: injected where nothing else is asked for
@@ -117,7 +118,7 @@ def plan_fisher_scoring(
     noise: dict[str, Any] = {"num_examples": problem.num_examples, "batch_size": size, "sampling": sampling}
     of = where.hessian, where.gradient_covariance
     if epsilon is None:
-        epsilon = theory.optimal_learning_rate(of[1], hessian=of[0], **noise)
+        epsilon = _best_rate(*of, noise)
     if added is None:
         per_step = theory.batch_noise(of[1], batch_size=size, sampling=sampling, num_examples=problem.num_examples)
         added = SHARE * epsilon * float(np.trace(per_step)) / len(per_step) * np.eye(len(per_step))
@@ -153,3 +154,15 @@ def plan_fisher_scoring(
             "stability": stability,
         },
     )
+
+
+def _best_rate(hessian: Array, gradient_covariance: Array, noise: dict[str, Any]) -> float:
+    """Learning rate of plain SGD; `Refused` where there is too little noise for one."""
+    try:
+        return theory.optimal_learning_rate(gradient_covariance, hessian=hessian, **noise)
+    except NoSetting as none:
+        msg = (
+            f"batch_size must be smaller, got {noise['batch_size']:,}: its gradient noise is too small for any step below the stability edge to "
+            "make the posterior's width. Give a step_size, or use infer.corrected_langevin."
+        )
+        raise Refused(msg) from none

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, Unpack
 
 import numpy as np
-from scipy.optimize import brentq
 
 from gradnoise import _checks, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.decreasing import TOLD, DecreasingPlan
+from gradnoise.infer.langevin_step import check_edge, largest_step, rates_of, within_budget
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.readable import number, percent
 from gradnoise.infer.sampler import Place, Simulation, check_independent, check_run, place
 from gradnoise.infer.settled import OwnLaw, own_law
 from gradnoise.oracles import minibatch
 from gradnoise.processes import Decreasing
 from gradnoise.processes import langevin as langevin_process
 from gradnoise.processes.overdamped import checked_schedule
-
-RETRIES = 6
 
 
 def langevin(
@@ -133,35 +133,65 @@ def plan_langevin(
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     matrix = where.covariance if isinstance(wish, str) else wish
     noise: dict[str, Any] = {"num_examples": problem.num_examples, "batch_size": size, "sampling": kind}
-    chosen = epsilon is None
+
+    def made(step: float, rough: bool = False, start: Array | None = None) -> Plan:
+        return _at_step(problem, where, step, wish, matrix, noise, rough=rough, start=start)
+
     if epsilon is None:
-        epsilon = _largest_step(where, matrix, budget, noise)
-    own = _own(problem, where, epsilon, matrix, noise)
-    for _ in range(RETRIES if chosen and at == "posterior" else 0):  # noise that grows with the law
-        worst = _worst(own.covariance, where)
-        if worst <= budget:
-            break
-        epsilon *= 0.98 * budget / worst
-        own = _own(problem, where, epsilon, matrix, noise)
-    told = _warnings(where, own, epsilon, matrix, noise, chosen=chosen, budget=budget)
+        step = largest_step(where, matrix, budget, noise)
+        tuned = within_budget(made, where, step, matrix, budget, noise)
+    else:
+        check_edge(epsilon, where, matrix, noise)
+        tuned = made(epsilon)
+    if epsilon is None:
+        step = tuned.settings["step_size"]
+        tuned = dataclasses.replace(tuned, warnings=tuned.warnings + _no_gain(where, step, matrix, noise, budget))
+    if falling is None:
+        return tuned
+    process = _process(problem, tuned.settings["step_size"], matrix, noise, falling)
+    schedule = f"falling, offset {falling.offset:g}, power {falling.power:g}"
+    tuned = dataclasses.replace(tuned, process=process, settings={**tuned.settings, "schedule": schedule})
+    return DecreasingPlan.of(tuned, falling, matrix, noise)
+
+
+def _at_step(
+    problem: Any,
+    where: Place,
+    epsilon: float,
+    wish: str | Array | None,
+    matrix: Array | None,
+    noise: dict[str, Any],
+    *,
+    rough: bool,
+    start: Array | None,
+) -> Plan:
+    """Plan at one constant step."""
+    own = _own(problem, where, epsilon, matrix, noise, rough=rough, start=start)
     settings = {
-        "batch_size": size,
+        "batch_size": noise["batch_size"],
         "step_size": epsilon,
         "preconditioner": "identity" if wish is None else wish if isinstance(wish, str) else "matrix",
-        "schedule": "constant" if falling is None else f"falling, offset {falling.offset:g}, power {falling.power:g}",
-        "sampling": kind,
+        "schedule": "constant",
+        "sampling": noise["sampling"],
         "learning_rate": epsilon * problem.num_examples / 2,
     }
-    process = langevin_process(
-        minibatch(size, kind),
+    process = _process(problem, epsilon, matrix, noise, None)
+    name = "SGLD" if wish is None else f"preconditioned SGLD ({settings['preconditioner']})"
+    wide = float(theory.variance_errors(own.covariance, where.law.covariance)[-1]) > TOLD
+    told = (bias_sentence(where, own, epsilon, matrix, noise),) if wide else ()
+    return _plan(name, problem, process, where, own, settings, told, sampling=noise["sampling"])
+
+
+def _process(
+    problem: Any, epsilon: float, matrix: Array | None, noise: dict[str, Any], falling: Decreasing | None
+) -> Any:
+    return langevin_process(
+        minibatch(noise["batch_size"], noise["sampling"]),
         learning_rate=epsilon * problem.num_examples / 2,
         num_examples=problem.num_examples,
         preconditioner=matrix,
         schedule=falling,
     )
-    made = _plan("SGLD" if wish is None else f"preconditioned SGLD ({settings['preconditioner']})", problem, process, where,
-                 own, settings, told, sampling=kind)  # fmt: skip
-    return made if falling is None else DecreasingPlan.of(made, falling, matrix, noise)
 
 
 def _preconditioner(preconditioner: Any, dim: int) -> str | Array | None:
@@ -172,29 +202,16 @@ def _preconditioner(preconditioner: Any, dim: int) -> str | Array | None:
     return _checks.symmetric("preconditioner", preconditioner, dim, definite="positive")
 
 
-def _worst(covariance: Array, where: Place) -> float:
-    return float(np.abs(theory.variance_errors(covariance, where.law.covariance)).max())
-
-
-def _largest_step(where: Place, matrix: Array | None, budget: float, noise: dict[str, Any]) -> float:
-    """Largest ε at which no variance is wrong by more than the budget, with the noise of the posterior."""
-    values = np.linalg.eigvals(where.hessian if matrix is None else matrix @ where.hessian).real
-    edge = 4 / (noise["num_examples"] * float(values.max()))
-
-    def over(log_step: float) -> float:
-        error = theory.langevin_error(
-            where.hessian, where.gradient_covariance, step_size=math.exp(log_step), preconditioner=matrix, **noise
-        )
-        return float(np.abs(error.relative).max()) - budget
-
-    top = math.log(edge * (1 - 1e-6))
-    low = top - 1.0
-    while over(low) > 0:
-        low -= 1.0
-    return math.exp(low if over(top) <= 0 else brentq(over, low, top, xtol=1e-6))
-
-
-def _own(problem: Any, where: Place, epsilon: float, matrix: Array | None, noise: dict[str, Any]) -> OwnLaw:
+def _own(
+    problem: Any,
+    where: Place,
+    epsilon: float,
+    matrix: Array | None,
+    noise: dict[str, Any],
+    *,
+    rough: bool,
+    start: Array | None,
+) -> OwnLaw:
     """Law of the iterates with H and C averaged over it."""
     plain = theory.langevin_covariance(
         where.hessian, where.gradient_covariance, step_size=epsilon, preconditioner=matrix, **noise
@@ -210,6 +227,8 @@ def _own(problem: Any, where: Place, epsilon: float, matrix: Array | None, noise
         sampling=noise["sampling"],
         preconditioner=matrix,
         injected=injected,
+        rough=rough,
+        start=start,
     )
 
 
@@ -258,23 +277,21 @@ def _through_all_positions(iact: float, per_epoch: int) -> float:
     return float(step)
 
 
-def _warnings(
-    where: Place, own: OwnLaw, epsilon: float, matrix: Array | None, noise: dict[str, Any], *, chosen: bool, budget: float
-) -> tuple[str, ...]:  # fmt: skip
-    said = []
-    if _worst(own.covariance, where) > TOLD:
-        said.append(bias_sentence(where, own, epsilon, matrix, noise))
-    if chosen and noise["sampling"] != "shuffled":
-        slow = float(np.linalg.eigvals(where.hessian if matrix is None else matrix @ where.hessian).real.min())
-        rate = epsilon * noise["num_examples"] / 2 * slow
-        tuned = theory.corrected_langevin_tuning(where.hessian, where.gradient_covariance, **noise)
-        ours, theirs = (2 - rate) / rate, (2 - tuned.eta) / tuned.eta
-        if ours > theirs:
-            said.append(
-                f"Within {100 * budget:.3g} % it takes {ours:,.0f} steps for an independent draw; corrected Langevin takes "
-                f"{theirs:,.0f} and has no bias: there is no gain in SGLD here."
-            )
-    return tuple(said)
+def _no_gain(
+    where: Place, epsilon: float, matrix: Array | None, noise: dict[str, Any], budget: float
+) -> tuple[str, ...]:
+    """Say where corrected Langevin, without bias, needs no more steps."""
+    if noise["sampling"] == "shuffled":
+        return ()
+    rate = epsilon * noise["num_examples"] / 2 * float(rates_of(where, matrix)[0])
+    tuned = theory.corrected_langevin_tuning(where.hessian, where.gradient_covariance, **noise)
+    ours, theirs = (2 - rate) / rate, (2 - tuned.eta) / tuned.eta
+    if ours <= theirs:
+        return ()
+    return (
+        f"Within {percent(budget)} it takes {number(ours)} steps for an independent draw; corrected Langevin takes "
+        f"{number(theirs)} and has no bias: there is no gain in SGLD here.",
+    )
 
 
 def bias_sentence(where: Place, own: OwnLaw, epsilon: float, matrix: Array | None, noise: dict[str, Any]) -> str:
@@ -290,5 +307,5 @@ def bias_sentence(where: Place, own: OwnLaw, epsilon: float, matrix: Array | Non
     step = float(widest @ full_batch @ widest) - 1
     return (
         f"SGLD at this step on this data will be {values[-1]:.3g} times too wide in its widest direction (minibatch noise adds "
-        f"{round(values[-1] - 1 - step, 6):.2g}, the step {round(step, 6):.2g})."
+        f"{number(round(values[-1] - 1 - step, 6))}, the step {number(round(step, 6))})."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from gradnoise import _checks
@@ -10,9 +11,12 @@ from gradnoise.infer.averaging import plan_iterate_averaging
 from gradnoise.infer.corrected import plan_corrected_langevin
 from gradnoise.infer.fisher import plan_fisher_scoring
 from gradnoise.infer.langevin_sampler import plan_langevin
+from gradnoise.infer.sampler import Refused
 from gradnoise.infer.tuned_sgd import plan_constant_sgd
 from gradnoise.infer.underdamped import plan_sghmc
+from gradnoise.theory.tuning import NoSetting
 
+OF_A_RUN = ("num_draws", "num_chains", "thin", "burn_in", "progress", "dtype", "checkpoint", "workers", "threads")
 PLANNERS: dict[str, Callable[..., Any]] = {
     "constant_sgd": plan_constant_sgd,
     "corrected_langevin": plan_corrected_langevin,
@@ -43,6 +47,26 @@ def plan(method: str, problem: Any, **settings: Any) -> Any:
     Raises
     ------
     ValueError, TypeError
-        On bad arguments, and where the method has no stationary law with these settings.
+        On bad arguments; `Refused` where no setting of the method does what is asked on these data.
     """
-    return PLANNERS[_checks.one_of("method", method, tuple(PLANNERS))](problem, **settings)
+    make = PLANNERS[_checks.one_of("method", method, tuple(PLANNERS))]
+    _check_names(method, settings, tuple(signature(make).parameters)[1:])
+    try:
+        return make(problem, **settings)
+    except NoSetting as none:
+        raise Refused(str(none)) from none
+
+
+def _check_names(method: str, settings: dict[str, Any], taken: tuple[str, ...]) -> None:
+    """Say which argument a plan does not take, and where it belongs."""
+    for name in settings:
+        where = "give it to the plan's run()" if name in OF_A_RUN else ""
+        if name == "preconditioner" and "kind" in taken:
+            where = "there the argument is kind"
+        if where and name not in taken:
+            msg = f"{name} must not be given to plan {method!r}: {where}."
+            raise TypeError(msg)
+    _checks.keywords(settings, taken)
+    if "batch_size" not in settings:
+        msg = f"batch_size must be given to plan {method!r}."
+        raise TypeError(msg)

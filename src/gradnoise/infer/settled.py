@@ -30,7 +30,9 @@ class OwnLaw(NamedTuple):
     gradient_covariance: Array
 
 
-def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **settings: Any) -> OwnLaw:
+def own_law(
+    problem: Any, where: Place, covariance: Array, *, step: str, start: Array | None = None, **settings: Any
+) -> OwnLaw:
     """Return the law that is consistent with its own noise, or the given one where that is the target already.
 
     Parameters
@@ -41,6 +43,8 @@ def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **setti
         The law (D, D) for the H and C of `where`.
     step
         Name of the argument that makes the step, for the error.
+    start
+        A law (D, D) near the one looked for; None: `covariance`.
     **settings
         Of `measure.stationary_law`.
 
@@ -51,9 +55,18 @@ def own_law(problem: Any, where: Place, covariance: Array, *, step: str, **setti
     """
     plain = OwnLaw(where.mean, covariance, where.hessian, where.gradient_covariance)
     off = np.abs(theory.variance_errors(covariance, where.law.covariance)).max()
-    if where.at != "posterior" or off <= NEAR:
+    epochs = (
+        settings.get("sampling") == "shuffled"
+    )  # what changes from epoch to epoch is no small part of the noise, however near
+    if where.at != "posterior" or (off <= NEAR and not epochs):
         return plain
-    found = measure.stationary_law(problem, where.mean, start=covariance, **settings)
+    law = where.law
+    known = measure.SelfConsistentLaw(
+        law.mean, law.covariance, law.hessian, law.gradient_covariance, law.gradient_covariance
+    )
+    found = measure.stationary_law(
+        problem, where.mean, start=covariance if start is None else start, reference=known, **settings
+    )
     if found is None:
         msg = (
             f"{step} must be smaller: averaged over the law that it makes itself, the noise grows faster with the distance from the mode "

@@ -21,7 +21,7 @@ from gradnoise.theory.kinetic_flows import program_of
 
 NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
 TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4
-RETRIES = 6
+RETRIES = 12
 
 
 def sghmc(
@@ -161,11 +161,26 @@ def plan_sghmc(
     for _ in range(RETRIES):
         bounds["max_variance_error"] = budget
         tuned = _tuned(where, noise, common, asked, corrected, bounds, alike=isinstance(mass, str))
-        settled, chain = _settled(problem, where, noise, anchor, {**common, **tuned})
-        error = float(np.abs(theory.variance_errors(chain.covariance, where.law.covariance)).max())
-        if corrected or None not in (step_size, friction) or error <= max_variance_error * (1 + 1e-3):
+        free = not corrected and None in (step_size, friction)
+        try:
+            settled, chain = _settled(problem, where, noise, anchor, {**common, **tuned})
+        except Refused:
+            if not free:
+                raise
+            budget /= 2  # no stationary law: too large a step
+            continue
+        shift = settled.mean - where.law.mean
+        about = theory.variance_errors(chain.covariance + np.outer(shift, shift), where.law.covariance)
+        error = max(_off(chain.covariance, where.law.covariance), float(about[-1]))
+        if not free or error <= max_variance_error * (1 + 1e-3):
             break
         budget *= 0.98 * max_variance_error / error  # the noise grows with the law: a little smaller step
+    else:
+        msg = (
+            f"max_variance_error = {max_variance_error:g} is met by no step that was found with batch_size = {size:,}: the noise grows with the "
+            "law. Take a larger batch_size, corrected=True, or infer.corrected_langevin."
+        )
+        raise Refused(msg)
     process = kinetic(
         minibatch(size, sampling) if anchor is None else anchored(size, anchor, sampling=sampling),
         num_examples=problem.num_examples,
@@ -251,7 +266,10 @@ def _tuned(
         return {**asked, "injected_covariance": injected}
     mass = "curvature" if alike else asked["mass"]
     wished = {**asked, "mass": mass, "corrected": corrected, **bounds}
-    found = theory.kinetic_tuning(where.hessian, noise, **common, **wished)
+    try:
+        found = theory.kinetic_tuning(where.hessian, noise, **common, **wished)
+    except ValueError as error:  # all arguments are checked by now: no setting within the bounds on these data
+        raise Refused(str(error)) from error
     return {
         "step_size": found.step_size,
         "friction": found.friction,

@@ -14,7 +14,13 @@ from gradnoise.theory.noise import batch_noise
 
 KINDS = ("scalar", "diagonal", "diagonal_closed", "sqrt", "full")
 SILENT = 1e-9  # noise over curvature, relative to the noisiest direction, from which one counts as without noise
+_NARROW = 1e-12  # of the stability edge: an optimum nearer to it is none
+_SAME, _SETTLED = 1e-6, 1e-3  # nats between equal minima; slope per ln P_kk that is none (rounding, where κ is 1e10)
 _SINGULAR = 1e-14  # eigenvalues of a correlation matrix from which no digit of an inverse is left
+
+
+class NoSetting(ValueError):
+    """The arguments are right, but for these matrices there is no such step."""
 
 
 def optimal_learning_rate(
@@ -201,13 +207,21 @@ def discrete_rate(hessian: Array, noise: Array, shape: Array, examples: int, mu:
         return float(pull) / 2
 
     edge = np.log(rate_edge(momentum=mu) / r[-1])
-    low, high = min(np.log(small_step), edge) - 5.0, edge - 1e-12
+    low, high = min(np.log(small_step), edge) - 5.0, edge - _NARROW
+    if not slope(low) < 0 < slope(high):
+        msg = (
+            "gradient_covariance must be larger against the curvature, or batch_size smaller: with so little gradient noise no learning rate "
+            f"below the stability edge {np.exp(edge):.6g} makes the law as wide as the posterior."
+        )
+        raise NoSetting(msg)
     return float(np.exp(brentq(slope, low, high, xtol=1e-14)))
 
 
 def best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time: str) -> Array:
     """Minimise the KL divergence over ln P_kk with its exact gradient, from the scalar and the closed-form optimum."""
     require_noise(noise, hessian)  # else every divergence is infinite
+    units = np.sqrt(np.diag(hessian))  # parameters in units of their own curvature: the divergence stays as it is
+    hessian, noise = hessian / np.outer(units, units), noise / np.outer(units, units)
     a, b = bends(mu, time)
     edge = rate_edge(momentum=mu) if time == "discrete" else np.inf
     log_posterior = -np.linalg.slogdet(examples * hessian)[1]
@@ -235,11 +249,15 @@ def best_diagonal(hessian: Array, noise: Array, examples: int, mu: float, time: 
         runs: list[Any] = [
             minimize(divergence, start, jac=True, method="BFGS", options={"gtol": 1e-9}) for start in starts
         ]
-    best = min(runs, key=lambda run: run.fun)
-    if not np.abs(best.jac).max() < 1e-4:
-        msg = "gradient_covariance and hessian must be well enough conditioned for kind='diagonal', but its search did not settle. Use kind='full'."
-        raise ValueError(msg)
-    return np.diag(np.exp(best.x))
+    lowest = min(run.fun for run in runs)
+    best = min((run for run in runs if run.fun <= lowest + _SAME), key=lambda run: np.abs(run.jac).max())
+    if not np.abs(best.jac).max() < _SETTLED:
+        msg = (
+            "gradient_covariance and hessian must be well enough conditioned for kind='diagonal', and the noise not too small against the "
+            "curvature (batch_size too large): its search did not settle. Use kind='full'."
+        )
+        raise NoSetting(msg)
+    return np.diag(np.exp(best.x) / units**2)
 
 
 def _diagonal_starts(noise: Array, examples: int, mu: float) -> list[Array]:

@@ -1,0 +1,22 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float) -> str:
+    """Return a number to two digits, or to the whole, without an exponent where a reader wants none."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "unknown"
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-4:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if size >= 10 else f"{value:.2g}"
+
+
+def percent(share: float) -> str:
+    """Return a relative error in percent, or as a factor where percent say nothing."""
+    if share >= 10:
+        return f"a factor {number(1 + share)}"
+    return f"{number(100 * share)} %"
