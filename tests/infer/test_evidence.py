@@ -175,6 +175,19 @@ def test_params_will_do_for_a_mode() -> None:
         assert evidence(problem, mode=mode).log_evidence.value == pytest.approx(exact(), abs=1e-6)
 
 
+def test_many_trained_params_are_minimised_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, truth = linear(60, 1010), exact(60, 1010)
+    started: list[Any] = []
+    search = gn.mode.find_mode
+    monkeypatch.setattr("gradnoise.mode.find_mode", lambda p, init=None: started.append(init) or search(p, init=init))
+    near = np.full(1010, 0.01)
+    made = evidence(problem, mode=near, num_probes=16)
+    np.testing.assert_array_equal(started, [near])
+    assert made.method == "lanczos"
+    assert made.mode.distance < 1e-6
+    assert made.log_evidence.value == pytest.approx(truth, abs=5 * made.log_evidence.standard_error)
+
+
 def test_evidence_is_printed_to_be_read() -> None:
     told = str(evidence(linear()))
     assert told == repr(evidence(linear()))

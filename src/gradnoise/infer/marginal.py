@@ -104,7 +104,8 @@ def evidence(
     problem
         A `Problem` with a proper log_prior: normalised, or quadratic (it is then normalised here, see `prior_offset`).
     mode
-        From `find_mode` (or its params or vector), where it is known already.
+        From `find_mode` (or its params or vector), where it is known already. Above 1000 parameters trained params will do: the
+        minimum is looked for from there (`Evidence.mode` says where it is), for the evidence is that of a minimum.
     method
         "dense" (up to 1000 parameters), "lanczos", or "auto": dense where it can be. "lanczos" reads ln det A off
         stochastic Lanczos quadrature with random signs (matfree), after scaling by the prior's curvature, so that
@@ -147,7 +148,7 @@ def evidence(
     if way == "dense":
         derivatives.check_dense(problem)
     prior_curvature(problem, derivatives.as_vector("init", problem, problem.init))  # refused before the search
-    found = modes.as_mode(problem, mode)
+    found = _mode(problem, mode)
     prior = prior_curvature(problem, found.vector)
     offset = prior_offset(problem, found.vector, prior)
     joint = -problem.num_examples * found.loss - (offset or 0.0)
@@ -164,6 +165,12 @@ def evidence(
     null = _log_likelihood_at_zero(problem) if null is None else null
     ratio = Estimate(total.value - null, total.standard_error, total.n)
     return Evidence(total, joint, occam, ratio, null, "dense" if dense else "lanczos", change, found, offset)
+
+
+def _mode(problem: Any, mode: Any) -> Mode:
+    if mode is None or isinstance(mode, Mode) or problem.num_params <= derivatives.DENSE:
+        return modes.as_mode(problem, mode)
+    return modes.find_mode(problem, init=derivatives.as_vector("mode", problem, mode))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
