@@ -10,6 +10,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import Refused, iterate_averaging, plan
+from gradnoise.measure.fewer_rows import fewer_rows
 from gradnoise.testing import assert_covariance, planted_defects
 
 
@@ -256,3 +257,84 @@ def test_steps_beyond_the_edges_are_refused(small: dict[str, Any]) -> None:
         plan("iterate_averaging", batch_size=8, learning_rate=5.0, **small)
     with pytest.raises(ValueError, match="thin must be None or the window 50"):
         iterate_averaging(batch_size=8, learning_rate=0.15, thin=3, progress=False, **small)
+
+
+def groups(dim: int, size: int, successes: int) -> Any:
+    """Groups that each have an effect of their own, with so many successes."""
+    x = np.kron(np.eye(dim), np.ones((size, 1)))
+    y = np.tile(np.r_[np.ones(successes), np.zeros(size - successes)], dim)
+    return gn.models.logistic_regression(x, y, prior_scale=10.0, intercept=False)
+
+
+def test_iterates_that_visit_unstable_places_are_refused() -> None:
+    """One success in 2000: where the logit rises the curvature outgrows the step, and variances were 1000 times the predicted."""
+    case = known(groups(1, 2000, 1))
+    for tolerance in (0.15, 0.2, 0.3):
+        with pytest.raises(Refused, match=r"tolerance must be larger than|cannot be met"):
+            plan("iterate_averaging", batch_size=200, tolerance=tolerance, **case)
+    told = str(plan("iterate_averaging", batch_size=200, learning_rate=540.0, **case))
+    assert "beyond the stability edge of 2" in told
+
+
+@pytest.mark.law
+@pytest.mark.parametrize(("successes", "tolerance"), [(3, 0.3), (25, 0.15)])
+def test_rare_successes_keep_the_tolerance_where_they_are_taken(successes: int, tolerance: float) -> None:
+    """Intercept alone: the closure of the noise leaves out some 4 %, which the tolerance now counts."""
+    case = known(groups(1, 1000, successes))
+    made = plan(
+        "iterate_averaging", batch_size=1 if successes > 3 else 20, tolerance=tolerance, target="sandwich", **case
+    )
+    draws = np.asarray(made.run(num_draws=60, num_chains=96, progress=False).draws, float).ravel()
+    second = np.mean((draws - case["law"].mean[0]) ** 2) / made.target[0, 0] - 1
+    assert -tolerance - 0.04 < second < tolerance + 0.04  # two standard errors of a variance from some 5000 draws
+
+
+def test_the_smallest_tolerance_that_is_told_would_do() -> None:
+    case = known(groups(1, 1000, 25))
+    with pytest.raises(Refused) as caught:
+        plan("iterate_averaging", batch_size=1, tolerance=0.05, **case)
+    told = re.search(r"tolerance=([\d.]+) would do", str(caught.value))
+    assert told
+    assert plan("iterate_averaging", batch_size=1, tolerance=float(told.group(1)), **case).window == 1000
+
+
+def test_fewer_rows_find_the_law_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are searched on some of the rows; the plan's law is that of all, though no iteration but the last reads them."""
+    r = np.random.default_rng(0)
+    x = r.normal(size=(6000, 4))
+    y = (r.random(6000) < 1 / (1 + np.exp(-x @ [1.0, -0.5, 0.2, 0.0]))).astype(float)
+    case = known(gn.models.logistic_regression(x, y, prior_scale=1.0, intercept=False))
+    problem, law = case["problem"], case["law"]
+    settings = {"learning_rate": 1.0, "batch_size": 8}
+    whole = gn.measure.stationary_law(problem, law.mean, **settings)
+    monkeypatch.setattr("gradnoise.measure.self_consistent.WORK", 1e6)
+    read = []
+    over = gn.derivatives.averages
+    monkeypatch.setattr(
+        "gradnoise.derivatives.averages", lambda rows, points: read.append(rows.num_examples) or over(rows, points)
+    )
+    noise = law.hessian, law.gradient_covariance, law.gradient_covariance
+    reference = gn.measure.SelfConsistentLaw(law.mean, law.covariance, *noise)
+    rough = gn.measure.stationary_law(problem, law.mean, reference=reference, rough=True, **settings)
+    assert max(read) < 1500
+    read.clear()
+    checked = gn.measure.stationary_law(problem, law.mean, reference=reference, **settings)
+    assert read.count(6000) <= 3
+    assert whole is not None
+    assert rough is not None
+    assert checked is not None
+    assert np.abs(gn.theory.variance_errors(whole.covariance, law.covariance)).max() > 1
+    assert np.abs(gn.theory.variance_errors(rough.covariance, whole.covariance)).max() < 0.05
+    assert np.abs(gn.theory.variance_errors(checked.covariance, whole.covariance)).max() < 0.005
+
+
+def test_a_row_has_the_loss_of_the_whole_problem_whatever_its_prior() -> None:
+    problem = gn.Problem(
+        lambda params, row: -((row["y"] - params[0]) ** 2) / 2,
+        {"y": np.arange(20.0)},
+        np.zeros(1),
+        lambda params: -(params[0] ** 4),
+    )
+    few, at = fewer_rows(problem, 5), np.array([0.7])
+    row = {"y": few.data["y"][2]}
+    assert float(few.example_loss(at, row)) == pytest.approx(float(problem.example_loss(at, row)), rel=1e-6)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import choose, plan, sample
+from gradnoise.infer import Refused, choose, plan, sample
+from gradnoise.theory.tuning import NoSetting
 
 
 def test_the_cheapest_within_the_budget_is_chosen(known: Any) -> None:
@@ -133,3 +134,138 @@ def test_bad_arguments(settings: dict[str, Any], match: str, known: Any) -> None
     problem, mode, law = known("wine")
     with pytest.raises((TypeError, ValueError), match=match):
         sample(problem, mode=mode, law=law, progress=False, **settings)
+
+
+@pytest.mark.parametrize(("batch_size", "kind"), [(32, "diagonal"), (128, "diagonal"), (512, "diagonal")])
+def test_raw_columns_of_very_different_units_are_planned(batch_size: int, kind: str) -> None:
+    """sklearn's breast cancer as it comes: curvatures over ten orders of magnitude."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    problem = gn.models.logistic_regression(data.data, data.target)
+    made = plan("constant_sgd", problem, batch_size=batch_size, preconditioner=kind)
+    scaled = np.asarray(made.where.hessian)
+    units = np.sqrt(np.diag(scaled))
+    alike = gn.theory.optimal_preconditioner(
+        scaled / np.outer(units, units), made.where.gradient_covariance / np.outer(units, units), kind=kind,
+        num_examples=569, batch_size=batch_size,
+    )  # fmt: skip
+    step = np.diag(np.asarray(made.process.rule.hyperparameters["preconditioner"]))
+    np.testing.assert_allclose(step * units**2, np.diag(alike), rtol=2e-2)
+
+
+def toy(n: int = 300) -> gn.Problem:
+    r = np.random.default_rng(0)
+    x = r.normal(size=(n, 2))
+    return gn.models.linear_regression(
+        x, x @ [1.0, -1.0] + r.normal(size=n), prior_scale=1.0, observation_scale=1.0, intercept=False
+    )
+
+
+@pytest.mark.parametrize("budget", [5.0, 1.0, 0.05])
+def test_every_budget_is_legitimate(budget: float) -> None:
+    found = choose(toy(), max_variance_error=budget)
+    assert found.best.error <= budget
+
+
+def test_no_budget_crashes() -> None:
+    with pytest.raises(Refused, match=r"max_variance_error = 1e-300 cannot be met.*max_variance_error=\S+ would do"):
+        choose(toy(), max_variance_error=1e-300)
+    with pytest.raises(Refused, match="num_examples must be about ∞"):
+        plan("iterate_averaging", toy(), batch_size=32, tolerance=1e-300)
+    with pytest.raises(Refused, match="max_variance_error = 1e-13 needs a step so small"):
+        plan("langevin", toy(), batch_size=32, max_variance_error=1e-13)
+
+
+def test_a_batch_of_more_than_all_data_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradnoise.mode.find_mode", lambda *a, **k: pytest.fail("the mode was looked for"))
+    with pytest.raises(ValueError, match=r"batch_size must be at most N = 300 .* got 1,000,000"):
+        sample(toy(), batch_size=10**6)
+
+
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+def test_two_examples_are_chosen_for(model: str) -> None:
+    x = np.array([[1.0], [2.0]])
+    if model == "linear":
+        problem = gn.models.linear_regression(x, np.array([0.3, 1.9]), 1.0, 1.0, intercept=False)
+    else:
+        problem = gn.models.logistic_regression(x, np.array([0.0, 1.0]), 1.0, intercept=False)
+    assert choose(problem).best.error <= 0.05
+
+
+def test_theory_that_knows_no_step_is_a_refusal_and_a_fault_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise NoSetting("no such step")
+
+    monkeypatch.setattr("gradnoise.theory.optimal_preconditioner", none)
+    with pytest.raises(Refused, match="no such step"):
+        plan("constant_sgd", toy(), batch_size=32)
+    assert choose(toy(), batch_size=32).best.method != "constant_sgd"
+
+
+def test_a_choice_prints_three_groups_of_short_lines(known: Any) -> None:
+    problem, mode, law = known("breast cancer")
+    found = choose(problem, mode=mode, law=law)
+    lines = str(found).splitlines()
+    heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert heads == ["Within the budget of 5 %:", "Outside it:", "Impossible, or not planned:"]
+    assert len(lines) <= 3 + len({c.name for c in found.candidates})
+    assert max(map(len, lines)) <= 125
+    assert sum(line.startswith("*") for line in lines) == 1
+    assert len(found.candidates) == 3 * (8 + 3 + 2 + 2 + 4)
+    left = [c for c in found.candidates if "cannot be cheaper than" in c.reason]
+    assert {c.method for c in left} == {"iterate_averaging", "langevin"} or {c.method for c in left} == {"langevin"}
+    assert len(found.reason) < 200
+    epochs = choose(toy(), sampling="shuffled", methods=["constant_sgd", "langevin"], batch_size=100)
+    shuffled = [line for line in str(epochs).splitlines() if line.startswith("  constant_sgd")]
+    assert len(shuffled) == 1
+    assert "constant_sgd(full), constant_sgd(diagonal), constant_sgd(scalar)" in shuffled[0]
+
+
+def test_what_is_not_planned_would_not_have_won() -> None:
+    """The bound on the cost holds for the plans that it spared."""
+    problem = toy(1000)
+    found = choose(problem, batch_size=128)
+    left = [c for c in found.candidates if "cannot be cheaper than" in c.reason and c.method == "langevin"]
+    assert len(left) == 2
+    for candidate in left:
+        made = plan(candidate.method, problem, **candidate.settings)
+        cost = made.iact * (128 + 32 + 2 * problem.num_params)
+        told = float(candidate.reason.split("than ")[1].split(" ")[0].replace(",", ""))
+        assert cost > 0.95 * told > found.best.cost
+
+
+def test_the_choice_is_printed_before_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    made = sample(toy(), num_draws=20, batch_size=32, progress=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(f"Chosen: {made.settings['choice']}")
+    assert "Within the budget of 5 %" in made.settings["candidates"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "match"),
+    [
+        (
+            "langevin",
+            {"num_draws": 10},
+            r"num_draws must not be given to plan 'langevin': give it to the plan's run\(\)",
+        ),
+        ("fisher_scoring", {"preconditioner": "diagonal"}, "there the argument is kind"),
+        ("langevin", {"step_sise": 1.0}, "did you mean 'step_size'"),
+    ],
+)
+def test_arguments_that_a_plan_does_not_take(method: str, settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        plan(method, toy(), batch_size=32, **settings)
+    with pytest.raises(TypeError, match="batch_size must be given"):
+        plan(method, toy())
+
+
+def test_the_cost_is_what_the_run_takes() -> None:
+    made = plan("corrected_langevin", toy(), batch_size=30)
+    cost = made.cost(50, 3)
+    run = made.run(num_draws=50, num_chains=3, progress=False).run
+    assert cost.steps == run.num_steps
+    assert cost.gradients == 3 * 30 * run.num_steps
+    assert cost.passes == pytest.approx(cost.gradients / 300)
+    assert f"{cost.steps:,} steps a chain" in str(cost)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import fisher_scoring, plan
+from gradnoise.infer import Refused, fisher_scoring, plan
 from gradnoise.testing import assert_covariance, planted_defects
 
 N, D, B = 300, 3, 10
@@ -103,3 +103,11 @@ def test_an_unstable_step_names_what_was_passed() -> None:
     )
     with pytest.raises(ValueError, match=r"kind='diagonal_closed' gives a step [\d.]+ times the stability edge"):
         plan("fisher_scoring", quiet, kind="diagonal_closed", batch_size=N)
+
+
+def test_a_batch_with_next_to_no_noise_is_refused_in_words() -> None:
+    r = np.random.default_rng(0)
+    x = r.normal(size=(300, 2))
+    problem = gn.models.linear_regression(x, x @ [1.0, -1.0] + r.normal(size=300), 1.0, 1.0, intercept=False)
+    with pytest.raises(Refused, match="batch_size must be smaller, got 100,000,000,000,000,000,000"):
+        plan("fisher_scoring", problem, batch_size=10**20)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import langevin, plan
+from gradnoise.infer import Refused, langevin, plan
 from gradnoise.processes import Decreasing
 from gradnoise.testing import assert_covariance, planted_defects
 
@@ -188,5 +188,36 @@ def test_bad_arguments_are_refused_before_the_mode_is_looked_for(
 
 
 def test_a_step_beyond_the_edge_is_refused(ready: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"step_size must be below the stability edge 0\.01\d+, got 0\.1"):
+    with pytest.raises(Refused, match=r"step_size must be below the stability edge 0\.01\d+, got 0\.1"):
         plan("langevin", batch_size=B, step_size=0.1, **ready)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"preconditioner": "curvature", "sampling": "shuffled"}, {"max_variance_error": 0.5}, {}]
+)
+def test_a_step_without_a_stationary_law_is_too_large_not_the_end(settings: dict[str, Any], known: Any) -> None:
+    """Breast cancer: the first step of the search has no law; the errors that count are those of the plan, mean and noise too."""
+    problem, mode, law = known("breast cancer")
+    budget = settings.get("max_variance_error", 0.05)
+    made = plan("langevin", problem, batch_size=32, mode=mode, law=law, **settings)
+    assert 0.8 * budget < max(made.expected_error, made.worst_variance_error) <= budget
+
+
+def test_a_step_that_the_budget_chose_is_within_it_for_a_choice(known: Any) -> None:
+    problem, mode, law = known("breast cancer")
+    found = gn.infer.choose(problem, methods=["langevin"], batch_size=128, mode=mode, law=law)
+    assert found.best.error <= 0.05
+
+
+@pytest.mark.law
+def test_small_epochs_are_warned_of_with_their_size() -> None:
+    r = np.random.default_rng(0)
+    x = r.normal(size=(12, 2))
+    problem = gn.models.linear_regression(x, x @ r.normal(size=2) + r.normal(size=12), 1.0, 1.0, intercept=False)
+    settings = {"batch_size": 1, "preconditioner": "curvature", "step_size": 0.04, "sampling": "shuffled"}
+    made = plan("langevin", problem, **settings)
+    assert "0.88 to 1.08 times the predicted ones" in str(made)
+    draws = np.asarray(made.run(num_draws=100, num_chains=192, progress=False).draws, float).reshape(-1, 2)
+    ratios = 1 + gn.theory.variance_errors(np.cov(draws.T), made.predicted_covariance)
+    assert 0.88 < ratios[0] < 0.97
+    assert "Epochs this small" not in str(plan("langevin", toy(), **{**settings, "batch_size": 10}))

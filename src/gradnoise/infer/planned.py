@@ -12,6 +12,7 @@ import numpy as np
 from gradnoise import _checks, measure, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
+from gradnoise.infer.costs import Cost
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
 from gradnoise.infer.judgement import Verdict, judge
 from gradnoise.infer.lengths import Length, plan_length
@@ -177,6 +178,14 @@ class Plan:
         return plan_length(
             self.iact, self.relaxation_time, num_draws=num_draws, thin=thin, burn_in=burn_in, window=self.window
         )
+
+    def cost(self, num_draws: int = 1000, num_chains: int = 4) -> Cost:
+        """Return the steps a chain and the example gradients in all that so many draws a chain take."""
+        chains = _checks.integer("num_chains", num_chains)
+        steps = self.length(num_draws).num_steps
+        each = self.settings["batch_size"] * (2 if self.settings.get("control_variate") else 1)
+        gradients = steps * chains * each
+        return Cost(steps, gradients, gradients / self.problem.num_examples)
 
     def run(
         self,
