@@ -338,3 +338,12 @@ def test_a_row_has_the_loss_of_the_whole_problem_whatever_its_prior() -> None:
     few, at = fewer_rows(problem, 5), np.array([0.7])
     row = {"y": few.data["y"][2]}
     assert float(few.example_loss(at, row)) == pytest.approx(float(problem.example_loss(at, row)), rel=1e-6)
+
+
+def test_directions_without_noise_are_refused() -> None:
+    r = np.random.default_rng(0)
+    x = np.c_[np.ones(200), r.normal(size=200)]
+    case = known(gn.models.linear_regression(x, r.normal(size=200), 1.0, 1.0))  # two intercepts
+    for settings in ({"tolerance": 0.5}, {"learning_rate": 0.1}, {"tolerance": 0.5, "preconditioner": "curvature"}):
+        with pytest.raises(Refused, match="no gradient noise in 1 of 3 directions"):
+            plan("iterate_averaging", batch_size=8, **settings, **case)

@@ -21,6 +21,7 @@ from gradnoise.infer.sampler import Place, Refused, Simulation, check_independen
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
+from gradnoise.theory.tuning import SILENT
 
 MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
 
@@ -138,6 +139,7 @@ def plan_iterate_averaging(
         return _large(problem, size, length, rate, preconditioner, at, kind, mode, key)
     wish = _wish(preconditioner, problem.num_params)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    _require_noise(where)
     matrix = _matrix(where, wish)
     noise: dict[str, Any] = {"batch_size": size, "preconditioner": matrix, "sampling": kind}
     reach = None if rate is not None else rates_within(where, matrix, size, delta)
@@ -198,6 +200,17 @@ def _wish(preconditioner: Any, dim: int) -> str | Array | None:
 def _matrix(where: Place, wish: str | Array | None) -> Array | None:
     """Preconditioner (D, D): what was given, or H⁻¹."""
     return np.asarray(np.linalg.inv(where.hessian), dtype=np.float64) if isinstance(wish, str) else wish
+
+
+def _require_noise(where: Place) -> None:
+    """Refuse directions whose averages would not vary at all."""
+    relative = eigvalsh(where.gradient_covariance, where.hessian)
+    if silent := int((relative < SILENT * relative[-1]).sum()):
+        msg = (
+            f"iterate averaging has no gradient noise in {silent} of {len(relative)} directions (the prior holds them, or there are fewer "
+            "examples than parameters), and no other: averages would not vary there. Use infer.corrected_langevin."
+        )
+        raise Refused(msg)
 
 
 def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int) -> str:

@@ -44,14 +44,14 @@ def rates_within(where: Place, matrix: Array | None, batch_size: int, tolerance:
         if found.high > 0
         else "and the examples that a window leaves out make every direction too wide at any rate"
     )
-    least = [f"tolerance must be at least about {_least(curvature, examples, batch_size)}"]
+    least = f"On these data no tolerance below about {_least(curvature, examples, batch_size)} can be met"
     if matrix is None:
         alike = np.eye(len(curvature))
-        least.append(f"with preconditioner='curvature' at least about {_least(alike, examples, batch_size)}")
+        least += f", with preconditioner='curvature' none below about {_least(alike, examples, batch_size)}"
     msg = (
         f"num_examples must be about {_examples(needed)} or more for iterate averaging within {100 * tolerance:.3g} % at condition number "
         f"{values[-1] / values[0]:,.3g}, got {examples:,}: the softest direction needs a learning rate of at least {found.low:.3g}, {upper}. "
-        f"On these data {', '.join(least)}, even for a quadratic loss; or take another sampler."
+        f"{least}, and more is needed where the loss is not quadratic. Take another sampler."
     )
     raise Refused(msg)
 
@@ -67,7 +67,7 @@ def _least(curvature: Array, examples: int, batch_size: int) -> str:
             curvature, num_examples=examples, batch_size=batch_size, tolerance=hundredth / 100
         ).admissible:
             return f"{hundredth / 100:g}"
-    return "1 (none is left below it)"
+    return "1"
 
 
 class Settled(NamedTuple):

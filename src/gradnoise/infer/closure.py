@@ -56,7 +56,7 @@ def curvature_change(
     slope, reach = 0.0, 0.0
     for curvature, direction in zip(curvatures, directions.T, strict=True):
         dual = metric @ direction
-        spread = math.sqrt(float(dual @ chain.covariance @ dual))
+        spread = math.sqrt(max(float(dual @ chain.covariance @ dual), 0.0))
         ends = [
             float(direction @ derivatives.hessian_product(problem, mean + side * spread * direction, direction))
             for side in (-1.0, 1.0)

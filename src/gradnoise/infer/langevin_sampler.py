@@ -180,7 +180,7 @@ def _at_step(
     process = _process(problem, epsilon, matrix, noise, None)
     name = "SGLD" if wish is None else f"preconditioned SGLD ({settings['preconditioner']})"
     wide = float(theory.variance_errors(own.covariance, where.law.covariance)[-1]) > TOLD
-    told = (bias_sentence(where, own, epsilon, matrix, noise),) if wide else ()
+    told: tuple[str, ...] = (bias_sentence(where, own, epsilon, matrix, noise),) if wide else ()
     told += _of_small_epochs(noise)
     return _plan(name, problem, process, where, own, settings, told, sampling=noise["sampling"])
 
