@@ -269,3 +269,17 @@ def test_the_cost_is_what_the_run_takes() -> None:
     assert cost.gradients == 3 * 30 * run.num_steps
     assert cost.passes == pytest.approx(cost.gradients / 300)
     assert f"{cost.steps:,} steps a chain" in str(cost)
+
+
+def test_a_law_of_another_shape_is_passed_over() -> None:
+    """One outlier a group: constant SGD has the posterior's mean and covariance exactly, and is 3 nats from it (test_shape)."""
+    x, y = np.kron(np.eye(4), np.ones((200, 1))), np.zeros(800)
+    y[::200] = 1.0
+    problem = gn.models.linear_regression(
+        x, y, prior_scale=float("inf"), observation_scale=float(y[:200].std()), intercept=False
+    )
+    found = choose(problem, methods=["constant_sgd", "corrected_langevin"], batch_size=32)
+    assert found.best.method == "corrected_langevin"
+    assert found.plan.doubts == ()
+    passed = [c for c in found.candidates if c.method == "constant_sgd" and c.settings["preconditioner"] == "full"]
+    assert "will be not Gaussian" in passed[0].reason

@@ -75,7 +75,8 @@ def choose(
     Raises
     ------
     Refused
-        If no setting is within the budget: the message names the closest and its error.
+        If no setting is within the budget: the message names the closest and its error. A setting whose draws would have the right
+        variances and another shape (`Plan.doubts`) is passed over.
     """
     budget = _checks.positive("max_variance_error", max_variance_error)
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
@@ -86,7 +87,9 @@ def choose(
     found = modes.find_mode(problem) if mode is None else mode
     known = measure.gaussian_law(problem, found, key=key) if law is None else law
     tried = _tried(problem, wanted, sizes, budget, sampling, found, known)
-    ranked = tuple(sorted(tried, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error)))
+    ranked = _ranked(tried, budget)
+    while ranked[0].error <= budget and ranked[0].plan is not None and ranked[0].plan.doubts:
+        ranked = _ranked([_doubted(ranked[0]), *ranked[1:]], budget)
     if not ranked[0].error <= budget:
         least = f" max_variance_error={_rounded_up(ranked[0].error)} would do." if ranked[0].plan is not None else ""
         msg = (
@@ -261,6 +264,18 @@ def _left(
     if cost < cheapest:
         return ""
     return f"not planned: cannot be cheaper than {number(cost)} example gradients a draw"
+
+
+def _ranked(candidates: list[Candidate], budget: float) -> tuple[Candidate, ...]:
+    """Put those within the budget first, the cheapest of them ahead, then the others by error."""
+    return tuple(sorted(candidates, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error)))
+
+
+def _doubted(candidate: Candidate) -> Candidate:
+    """Return a candidate whose variances are within the budget, and whose draws are expected to be off all the same."""
+    assert candidate.plan is not None
+    why = candidate.plan.doubts[0].removesuffix(".")
+    return replace(candidate, plan=None, error=math.inf, cost=math.inf, reason=why)
 
 
 def _step_cost(problem: Any, size: int) -> int:

@@ -141,16 +141,14 @@ def judge(
         # before a run that averages the noise rightly it is a doubt; on top of a law that is wrong anyway, or after a run, a fault
         doubt = harmless or (simulated is None and designed <= limit)
         (beside if doubt else against).insert(0, said)
+    if simulated is None:
+        beside += doubts_of(shape, nearness, drift_matters, limit)
+    elif shape is not None and shape.divergence > limit + allowed + 5 * shape.error:
+        (against if shape.divergence > MOST_KL + allowed else beside).append(f"{shape.sentence('are')}.")
     if shape is not None:
         numbers["shape_divergence"] = shape.divergence
-        if shape.divergence > limit + allowed + 5 * shape.error:
-            (against if simulated is not None and shape.divergence > MOST_KL + allowed else beside).append(
-                f"{shape.sentence('will be' if simulated is None else 'are')}."
-            )
     if nearness is not None:
-        beside += _of_law(
-            nearness, numbers, max(designed, numbers.get("simulated_kl_to_target", 0.0)), drift_matters, limit
-        )
+        beside += _of_law(nearness, numbers, max(designed, numbers.get("simulated_kl_to_target", 0.0)))
     about_widths, numbers = _widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit)
     if against:
@@ -227,25 +225,28 @@ def _by_design(
     return []
 
 
-def _of_law(nearness: Nearness, numbers: dict[str, float], own: float, drift_matters: bool, limit: float) -> list[str]:
-    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it."""
-    numbers["law_kl_to_posterior"] = nearness.kl
-    if not nearness.at_most + own <= MOST_KL:
-        return [
-            f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
-            f"{nearness.kl:.2g} ± {nearness.standard_error:.1g} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g})."
-        ]
-    if (
-        drift_matters
-        and "effective_draws" in numbers
-        and math.isnan(numbers["effective_draws"])
-        and nearness.at_most > limit
-    ):
-        return [
+def doubts_of(shape: Shape | None, nearness: Nearness | None, drift_matters: bool, limit: float) -> list[str]:
+    """Say what mean and covariance do not tell beforehand: a shape that is not Gaussian, noise that rests on a quadratic loss."""
+    said = []
+    if shape is not None and shape.divergence > limit:
+        said.append(f"{shape.sentence('will be')}.")
+    if drift_matters and nearness is not None and nearness.at_most > limit:
+        said.append(
             f"The posterior is up to {nearness.at_most:.2g} nats from Gaussian (importance weights), and this sampler's law rests on a "
             "quadratic loss: its variances may be further off than predicted."
-        ]
-    return []
+        )
+    return said
+
+
+def _of_law(nearness: Nearness, numbers: dict[str, float], own: float) -> list[str]:
+    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it."""
+    numbers["law_kl_to_posterior"] = nearness.kl
+    if nearness.at_most + own <= MOST_KL:
+        return []
+    return [
+        f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
+        f"{nearness.kl:.2g} ± {nearness.standard_error:.1g} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g})."
+    ]
 
 
 def _chains(diverged: Mapping[int, int], strayed: Mapping[int, float], num_chains: int) -> list[str]:

@@ -14,7 +14,7 @@ from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.costs import Cost
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
-from gradnoise.infer.judgement import Verdict, judge
+from gradnoise.infer.judgement import Verdict, doubts_of, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Simulation, check_run
@@ -146,6 +146,11 @@ class Plan:
             return None
         where, size = self.where, self.settings["batch_size"]
         return expected_shape(self.problem, where.mean, self.target, self.chain, size, where.hessian)
+
+    @functools.cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """What mean and covariance do not tell beforehand, in sentences: a shape that is not Gaussian, noise that rests on a quadratic loss."""
+        return tuple(doubts_of(self.shape, self.nearness, self.drift_matters, kl_limit(len(self.target))))
 
     def expectation(self) -> Expectation:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""
