@@ -177,11 +177,30 @@ def test_a_mode_may_be_given_as_params_or_a_vector(method: str) -> None:
 SMALL = gn.models.logistic_regression(X, (NOISY > 0).astype(float))
 
 
-@pytest.mark.parametrize("method", ["constant_sgd", "gaussian", "laplace", "reference", "nuts"])
+ABOUT = [*METHODS, "gaussian", "laplace", "reference", "nuts", "sample", "choose", "evidence", "variational_em"]
+
+
+@pytest.mark.parametrize("method", [*ABOUT, "local_learning_coefficient"])
 def test_what_is_no_problem_is_told_how_to_make_one(method: str) -> None:
-    needed = {"batch_size": 8} if method == "constant_sgd" else {"num_draws": 10, "num_chains": 2}
+    needed = {"batch_size": 8} if method in (*METHODS, "local_learning_coefficient") else {}
+    if method == "nuts":
+        needed = {"num_draws": 10, "num_chains": 2}
+    if method == "variational_em":
+        needed = {"batch_size": 8, "hyperparams": ("prior_precision",)}
     with pytest.raises(TypeError, match=r"problem must be a gn\.Problem, got \(.*gn\.models\.logistic_regression"):
         getattr(gn.infer, method)((X, NOISY), **needed)
+    if method in METHODS:
+        with pytest.raises(TypeError, match=r"problem must be a gn\.Problem"):
+            gn.infer.plan(method, (X, NOISY), **needed)
+        with pytest.raises(TypeError, match="progress must be"):
+            getattr(gn.infer, method)(SMALL, batch_size=8, progress="x")
+        with pytest.raises(TypeError, match="unexpected argument 'batch_sizes': did you mean 'batch_size'"):
+            gn.infer.plan(method, SMALL, batch_sizes=8)
+
+
+def test_methods_that_are_no_list_are_named() -> None:
+    with pytest.raises(TypeError, match="methods must be a list of names such as"):
+        gn.infer.choose(SMALL, methods=3)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,10 @@ def iterate_averaging(
         On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do, or for the
         skewness of the loss, with the errors of the best rate.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=iterate_averaging,
+    )  # fmt: skip
     plan = plan_iterate_averaging(
         problem,
         batch_size=batch_size,
@@ -125,6 +128,7 @@ def plan_iterate_averaging(
     key: Any = 0,
 ) -> Plan | LargePlan:
     """Choose window and rate, and predict the law of the means; arguments as in `iterate_averaging`, `key` for the variational law."""
+    _checks.problem(problem)
     examples = problem.num_examples
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     size = _checks.integer("batch_size", batch_size, high=examples)

@@ -78,6 +78,7 @@ def choose(
         If no setting is within the budget: the message names the closest and its error. A setting whose draws would have the right
         variances and another shape (`Plan.doubts`) is passed over.
     """
+    _checks.problem(problem)
     budget = _checks.positive("max_variance_error", max_variance_error)
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     wanted = _methods(methods)
@@ -147,7 +148,11 @@ def sample(
     >>> made.verdict.level, made.draws.shape
     ('trustworthy', (4, 200, 2))
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, simulation=simulation)
+    _checks.problem(problem)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=None, burn_in=None, simulation=simulation,
+        progress=progress, own=sample,
+    )  # fmt: skip
     if problem.num_params > derivatives.DENSE:
         return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
     chosen = choose(
@@ -201,10 +206,7 @@ def _methods(methods: Any) -> tuple[str, ...]:
     available = tuple(m for m in METHODS if m in PLANNERS)
     if methods is None:
         return available
-    if isinstance(methods, str) or not len(tuple(methods)):
-        msg = f"methods must be a list of names such as {available}, got {methods!r}."
-        raise ValueError(msg)
-    return tuple(_checks.one_of("methods", m, available) for m in methods)
+    return _checks.words("methods", methods, available)
 
 
 def _sizes(batch_size: Any, num_examples: int, sampling: str) -> tuple[int, ...]:

@@ -67,7 +67,10 @@ def corrected_langevin(
     ValueError, TypeError
         On bad arguments, before anything runs.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=corrected_langevin,
+    )  # fmt: skip
     plan = plan_corrected_langevin(
         problem,
         batch_size=batch_size,
@@ -103,6 +106,7 @@ def plan_corrected_langevin(
     key: Any = 0,
 ) -> Plan | LargePlan:
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     check_independent(sampling, "the correction assumes noise that is independent from step to step.")
     large = problem.num_params > derivatives.DENSE
@@ -110,7 +114,7 @@ def plan_corrected_langevin(
     kind = usual if preconditioner is None else _checks.one_of("preconditioner", preconditioner, KINDS)
     if kind == "low_rank":
         _checks.integer("rank", rank, high=problem.num_params - 1)
-    share = _checks.within("fraction", fraction, 0.0, 1.0, closed="neither")
+    share = _checks.within("fraction", fraction, 1e-9, 1.0, closed="left")
     _checks.flag("adapt", adapt)
     if large:
         if kind == "full" or at != "posterior" or adapt:

@@ -111,6 +111,7 @@ def variational_em(
     noise). F can only rise by it. A matrix or a number that was given is kept for the draws too. P counts every parameter under a prior: one that no example moves (a pixel that is always
     0) stays at 0 and biases the precision up by P/P_active or more; put it into group -1, or drop the column.
     """
+    _checks.problem(problem)
     check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
     steps = _checks.integer("num_steps", num_steps, low=20 * WINDOWS)
     chains = _checks.integer("num_chains", num_chains, low=2)

@@ -71,7 +71,10 @@ def fisher_scoring(
     ----------
     Mandt, Hoffman, Blei (2017), §5.2: G = (2/N)(εS + EEᵀ)⁻¹, here with the discrete-time term (ε/N)H that makes it exact.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=fisher_scoring,
+    )  # fmt: skip
     plan = plan_fisher_scoring(
         problem,
         batch_size=batch_size,
@@ -106,6 +109,7 @@ def plan_fisher_scoring(
 ) -> Plan:
     """Tune Fisher scoring and predict its law; arguments as in `fisher_scoring`, `key` for the variational law."""
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,

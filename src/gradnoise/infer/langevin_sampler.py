@@ -86,7 +86,10 @@ def langevin(
     Welling and Teh (2011); Mandt, Hoffman, Blei (2017), §5.1, corrected in `theory.langevin_covariance`; shuffled epochs:
     Shaw and Whalley (2025), arXiv 2501.16055.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=langevin,
+    )  # fmt: skip
     plan = plan_langevin(
         problem,
         batch_size=batch_size,
@@ -123,6 +126,7 @@ def plan_langevin(
 ) -> Plan:
     """Choose the step and predict the law; arguments as in `langevin`, `key` for the variational law."""
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, kind)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
     budget = _checks.positive("max_variance_error", max_variance_error)

@@ -79,8 +79,9 @@ class LargePlan:
     ) -> Posterior:
         """Run from `start` and judge by the variances along the stiffest directions; one epoch between draws by default."""
         check_run(
-            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation
-        )
+            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+            progress=progress, own=self.run,
+        )  # fmt: skip
         epoch = max(1, self.problem.num_examples // self.batch_size)
         step = self.window if self.window > 1 else (epoch if thin is None else thin)
         forget = 5 * epoch if burn_in is None else burn_in

@@ -142,9 +142,7 @@ def evidence(
     depth = _checks.integer("num_matvecs", num_matvecs, low=2)
     seed = seed_of(key)
     null = None if null_log_evidence is None else _checks.real("null_log_evidence", null_log_evidence)
-    if not hasattr(problem, "batch_loss"):
-        msg = f"problem must be a gn.Problem, got {_checks.shown(problem)}."
-        raise TypeError(msg)
+    _checks.problem(problem)
     if way == "dense":
         derivatives.check_dense(problem)
     prior_curvature(problem, derivatives.as_vector("init", problem, problem.init))  # refused before the search

@@ -217,8 +217,9 @@ class Plan:
             dtype, checkpoint, workers, threads: as in `simulate`.
         """
         check_run(
-            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation
-        )
+            num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+            progress=progress, own=self.run,
+        )  # fmt: skip
         length = self.length(num_draws, thin, burn_in)
         self._check_enough(length, num_chains)
         _announce(self.method, length, num_chains, progress)

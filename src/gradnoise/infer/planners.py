@@ -49,6 +49,7 @@ def plan(method: str, problem: Any, **settings: Any) -> Any:
     ValueError, TypeError
         On bad arguments; `Refused` where no setting of the method does what is asked on these data.
     """
+    _checks.problem(problem)
     make = PLANNERS[_checks.one_of("method", method, tuple(PLANNERS))]
     _check_names(method, settings, tuple(signature(make).parameters)[1:])
     try:

@@ -11,6 +11,7 @@ from gradnoise import derivatives, theory
 from gradnoise._types import Array
 
 AFFORDABLE = 1 << 24  # numbers in all example gradients
+TINY = 1e-24  # variance, relative to the largest, that is rounding
 ALIKE = 1e-6  # spread of rates below which every direction is a mode
 MOST = 0.5  # nats a direction: the expansion in cumulants holds for small ones
 ODD, EVEN = 36 / (8 * math.sqrt(3) - 9), 24 / (16 * math.sqrt(3) - 27)
@@ -100,11 +101,13 @@ def expected_shape(
     innovation = chain.covariance - chain.transition @ chain.covariance @ chain.transition.T
     found = []
     for directions in (np.linalg.eigh(target)[1], np.eye(size)) if alike else (modes.real,):
-        along = moves @ directions
+        along = (moves - moves.mean(0)) @ directions
         variance = along.var(0)
+        moving = variance > TINY * max(float(variance.max()), TINY)
+        if not moving.any():
+            continue
         total = np.einsum("di,de,ei->i", directions, innovation, directions, optimize=True)
-        x = _standardised(along - along.mean(0))
-        moving = along.std(0) > 0
+        x = along[:, moving] / np.sqrt(variance[moving])
         found.append(
             theory.stationary_shape(
                 np.clip(rates[moving], 1e-12, 2 - 1e-12),
@@ -114,6 +117,8 @@ def expected_shape(
                 noise_share=np.clip(variance / batch_size / np.maximum(total, 1e-300), 0.0, 1.0)[moving],
             )
         )
+    if not found:
+        return Shape(0.0, 0.0, 0.0, 0.0)
     sums = [float(np.minimum(f.skewness**2 / 12 + f.kurtosis**2 / 48, MOST).sum()) for f in found]
     skewness, kurtosis = (np.concatenate([f[i] for f in found]) for i in (0, 1))
     return Shape(max(sums), 0.0, float(max(skewness, key=abs, default=0.0)), float(max(kurtosis, key=abs, default=0.0)))

@@ -172,6 +172,7 @@ def local_learning_coefficient(
     The prediction (`theory.learning_coefficient`) is for a quadratic loss with H and C averaged over the run's own law.
     At a singular point it still sets the scale of the step, but neither its ideal value nor its bias is the truth there.
     """
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, _checks.one_of("sampling", sampling, _INDEPENDENT))
     spring = _spring(localization)
     strength = _strength(inverse_temperature, problem.num_examples, size)

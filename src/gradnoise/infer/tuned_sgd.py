@@ -19,6 +19,7 @@ from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
+from gradnoise.theory.tuning import NoSetting
 
 FARTHEST = 1e10  # times the posterior's variance that a target may be, or one over it: beyond, float64 does not resolve the step
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
@@ -308,9 +309,12 @@ def _preconditioner(
         )
         raise Refused(msg)
     if goal is None:
-        return theory.optimal_preconditioner(
-            where.hessian, where.gradient_covariance, kind=preconditioner, time=time, **common
-        )
+        try:
+            return theory.optimal_preconditioner(
+                where.hessian, where.gradient_covariance, kind=preconditioner, time=time, **common
+            )
+        except NoSetting as none:
+            raise Refused(str(none)) from none
     ratios = np.linalg.eigvals(common["num_examples"] * where.hessian @ goal).real
     if not (ratios.min() > 1 / FARTHEST and ratios.max() < FARTHEST):
         msg = f"target and temperature must ask for variances within {FARTHEST:g} times the posterior's, got {ratios.min():.3g} to {ratios.max():.3g} times."

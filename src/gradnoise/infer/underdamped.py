@@ -89,7 +89,10 @@ def sghmc(
     ValueError, TypeError
         On bad arguments, before anything runs; where no setting meets the bounds, with the numbers.
     """
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
+        progress=progress, own=sghmc,
+    )  # fmt: skip
     plan = plan_sghmc(
         problem,
         batch_size=batch_size,
@@ -133,6 +136,7 @@ def plan_sghmc(
     key: Any = 0,
 ) -> Plan:
     """Tune SGHMC and predict its law; arguments as in `sghmc`, `key` for the variational law."""
+    _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
