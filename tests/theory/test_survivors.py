@@ -142,7 +142,10 @@ def turned(value):
 
 
 # lists of curvatures or of standard deviations, not vectors in the space of the parameters
-LISTS = {"transverse_curvatures", "standard_deviation", "multipliers", "weights", "step_sizes", "rates", "y"}
+LISTS = {
+    "transverse_curvatures", "standard_deviation", "multipliers", "weights", "step_sizes", "rates", "y",
+    "noise_skewness", "noise_kurtosis", "noise_share",
+}  # fmt: skip
 
 
 def geometric():
