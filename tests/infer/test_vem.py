@@ -153,6 +153,7 @@ def test_groups_and_a_diagonal_preconditioner() -> None:
     assert found.problem.hyperparams["prior_precision"][-1] == 1.0
 
 
+@pytest.mark.slow
 def test_the_observation_scale_is_learnt() -> None:
     problem = gn.models.linear_regression(*design(CASES["identity"]), observation_scale=3.0, intercept=False)
     made = variational_em(
@@ -280,6 +281,7 @@ def test_mnist_prior_precision_is_the_papers_and_predicts_well(shared_data: Any)
     assert losses[found.value] < 1.02 * losses[0.0023]
 
 
+@pytest.mark.slow
 def test_as_many_chains_as_parameters_and_hyperparameters() -> None:
     """Four chains of three weights and one prior precision: starts (4, 4) are no covariance."""
     r = np.random.default_rng(0)
@@ -289,6 +291,7 @@ def test_as_many_chains_as_parameters_and_hyperparameters() -> None:
     assert made.draws.shape == (4, 20, 3)
 
 
+@pytest.mark.slow
 def test_without_signal_nothing_is_called_settled() -> None:
     """Pure noise: the evidence grows with the precision for ever; all data in a batch let it crawl."""
     r = np.random.default_rng(0)

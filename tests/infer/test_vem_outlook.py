@@ -129,6 +129,7 @@ def test_elsewhere_the_fixed_point_is_not_called_an_optimum_of_the_evidence() ->
     assert made.verdict.level == "approximate"
 
 
+@pytest.mark.slow
 def test_directions_without_noise_are_sampled_by_corrected_langevin() -> None:
     r = np.random.default_rng(4)
     x = np.column_stack([r.normal(size=(500, 3)), np.zeros(500)])
