@@ -92,6 +92,7 @@ def test_shuffled_batches_drop_methods_with_their_reason(known: Any) -> None:
     assert ".." not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_noise_sensitivity_ranks_the_error_against_nuts(known: Any, nuts_fit: Any) -> None:
     """Expected and measured errors agree in order, and for constant SGD in size."""
     problem, mode, law = known("breast cancer")

@@ -105,6 +105,7 @@ def test_the_bias_is_told_in_plain_words(ready: dict[str, Any]) -> None:
     assert "minibatch noise adds 0, the step" in str(full)
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_falling_steps(ready: dict[str, Any]) -> None:
     schedule = Decreasing(offset=30, power=0.6)
@@ -192,6 +193,7 @@ def test_a_step_beyond_the_edge_is_refused(ready: dict[str, Any]) -> None:
         plan("langevin", batch_size=B, step_size=0.1, **ready)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"preconditioner": "curvature", "sampling": "shuffled"}, {"max_variance_error": 0.5}, {}]
 )

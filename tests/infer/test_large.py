@@ -79,6 +79,7 @@ def uneven() -> Any:
     return problem, np.linalg.solve(x.T @ x + np.eye(size), x.T @ y), x
 
 
+@pytest.mark.slow
 def test_a_diagonal_step_that_is_cut_keeps_its_shape_and_comes_nearer_to_the_posterior(uneven: Any) -> None:
     """Of the stable steps that of least KL: scaled as a whole where clipping to one value would make plain SGD of it."""
     problem, mode, x = uneven
@@ -163,6 +164,7 @@ def test_averages_of_windows_are_as_predicted(wide: Any) -> None:
     assert 0.75 < numbers["smallest_variance_ratio"] < numbers["largest_variance_ratio"] < 1.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diagonal", "low_rank"])
 def test_corrected_langevin_reaches_the_posterior_along_stiff_directions(kind: str, wide: Any) -> None:
     problem, mode, x, _ = wide

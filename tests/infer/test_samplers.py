@@ -23,6 +23,7 @@ def excess(posterior: Any, mean: np.ndarray, covariance: np.ndarray, n_reference
     return gn.theory.gaussian_kl(posterior.covariance, covariance, posterior.mean, mean) - floor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [32, 128])
 def test_corrected_langevin_on_breast_cancer(batch_size: int, known: Any, nuts_fit: Any) -> None:
     problem, mode, law = known("breast cancer")
@@ -36,6 +37,7 @@ def test_corrected_langevin_on_breast_cancer(batch_size: int, known: Any, nuts_f
     assert made.verdict.level == "trustworthy"
 
 
+@pytest.mark.slow
 def test_constant_sgd_on_breast_cancer_is_called_not_trustworthy(known: Any, nuts_fit: Any) -> None:
     problem, mode, law = known("breast cancer")
     mean, covariance, n = nuts_fit
@@ -128,6 +130,7 @@ def test_reference_is_exact_for_linear_regression_and_says_which(known: Any) -> 
         reference(digits.problem, method="exact", mode=digits.mode)
 
 
+@pytest.mark.slow
 def test_nuts_agrees_with_the_exact_posterior() -> None:
     r = np.random.default_rng(0)
     x = r.normal(size=(200, 3)) @ np.array([[1, 0.7, 0], [0, 0.5, 0.2], [0, 0, 2.0]])

@@ -18,6 +18,7 @@ def whitened(run: Any, covariance: np.ndarray) -> np.ndarray:
     return np.asarray(run.draws, float) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -67,7 +67,7 @@ def test_noise_of_a_few_examples_is_foreseen_and_found(method: str) -> None:
     assert made.kl_to_target < 1e-6
     assert before.level == "approximate"
     assert "will be not Gaussian" in " ".join(before.reasons)
-    run = made.run(num_draws=1500, num_chains=4, progress=False)
+    run = made.run(num_draws=900, num_chains=4, progress=False)
     assert run.verdict.level == ("not trustworthy" if method == "constant_sgd" else "approximate"), run.verdict
     assert run.verdict.numbers["shape_divergence"] > 0.3
     flat = np.asarray(run.draws, float).reshape(-1, 4)
@@ -76,7 +76,7 @@ def test_noise_of_a_few_examples_is_foreseen_and_found(method: str) -> None:
     assert abs(made.shape.skewness) == pytest.approx(np.abs((z**3).mean(0)).max(), rel=0.25)
     calm = plan("corrected_langevin", problem, batch_size=32, fraction=0.2)
     assert calm.expectation().verdict.level == "trustworthy"
-    assert calm.run(num_draws=1500, num_chains=4, progress=False).verdict.level == "trustworthy"
+    assert calm.run(num_draws=900, num_chains=4, progress=False).verdict.level == "trustworthy"
 
 
 def test_ordinary_noise_is_of_no_account(known: Any) -> None:

@@ -41,6 +41,7 @@ def test_exact_discrete_law_on_real_data(name: str, study: Any, shared_data: Any
     assert result["halved_start_z"] > limit, "a chain that remembered its start would not be seen"
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_effective_sample_size_on_wine(study: Any, shared_data: Any) -> None:
     """Predicted variance of chain means (all lags) against that of 4096 chains: ESS per step within 10 % in every direction."""
