@@ -277,7 +277,7 @@ class Plan:
             effective,
             diverged=run.diverged,
             strayed=strayed_chains(draws, self.predicted_mean, self.predicted_covariance, kept),
-            shape=shape_of(draws, self.target, min(effective, draws.shape[0] * draws.shape[1])),
+            shape=shape_of(draws, self.target, effective),
             num_chains=num_chains,
         )
         used = {**length._asdict(), "at": self.where.at, "num_chains": num_chains, **self.settings}
