@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ import numpy as np
 from gradnoise._types import Array, ArrayLike
 
 SAMPLINGS = ("with_replacement", "without_replacement", "shuffled")
+# What a matrix may differ from its transpose by and still be the same one: sums of float32, taken in another order on another
+# processor, differ by about 1e-6 of the two rows' sizes; products of float64 by less than 1e-8 of the largest entry.
+ROUNDING, SMALL_ROUNDING = 1e-5, 1e-8
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -117,6 +122,26 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     return str(value)
 
 
+def path(name: str, value: Any) -> Path:
+    """Return `value` as a path, taken literally (no wildcards), `~` expanded; whether it exists is not asked."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        msg = f"{name} must be a path (text or a pathlib.Path), got {shown(value)}."
+        raise TypeError(msg)
+    text = os.fspath(value)
+    try:
+        bad = not text or "\0" in text or not os.fsencode(text)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        bad = True
+    if bad:
+        msg = f"{name} must be a path that the file system can hold, got {shown(value)}."
+        raise ValueError(msg)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        msg = f"{name} must start with a home folder that exists, got {shown(value)}."
+        raise ValueError(msg) from error
+
+
 def problem(value: Any) -> Any:
     """Return `value` if it is a problem: told by what it can do, as this floor is below it."""
     if not hasattr(value, "batch_loss"):
@@ -211,12 +236,12 @@ def symmetric(
 ) -> Array:
     """Return `value` as a symmetric float64 matrix; `definite` is "any", "semi" (eigenvalues >= 0 up to rounding) or "positive"."""
     array = square(name, value, size, like=like)
-    scale = float(np.max(np.abs(array)))
-    gap = float(np.max(np.abs(array - array.T)))
-    if gap > 1e-8 * scale:
-        msg = f"{name} must be symmetric, but differs from its transpose by {gap:.3g} (largest entry {scale:.3g})."
+    sizes, gaps = np.abs(array), np.abs(array - array.T)
+    scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
+    if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
+        msg = f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
         raise ValueError(msg)
-    array = (array + array.T) / 2
+    array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
     if definite != "any":
         low = float(np.linalg.eigvalsh(array)[0])
         if definite == "positive" and low <= 0:
