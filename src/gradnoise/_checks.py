@@ -22,6 +22,10 @@ SAMPLINGS = ("with_replacement", "without_replacement", "shuffled")
 # What a matrix may differ from its transpose by and still be the same one: sums of float32, taken in another order on another
 # processor, differ by about 1e-6 of the two rows' sizes; products of float64 by less than 1e-8 of the largest entry.
 ROUNDING, SMALL_ROUNDING = 1e-5, 1e-8
+# Definiteness is judged on the matrix with unit diagonal, so that no choice of units decides it. There the eigenvalues of a
+# (D, D) matrix are known to about D times the precision: float64's for "positive", as what follows inverts the matrix; float32's
+# for "semi", as sums of float32 leave that much below zero. A diagonal entry below SMALL_ROUNDING of the largest is taken as such.
+SINGULAR, NEGATIVE = 4 * float(np.finfo(np.float64).eps), 4 * float(np.finfo(np.float32).eps)
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -234,7 +238,10 @@ def square(name: str, value: ArrayLike, size: int | None = None, *, like: str | 
 def symmetric(
     name: str, value: ArrayLike, size: int | None = None, *, definite: str = "any", like: str | None = None
 ) -> Array:
-    """Return `value` as a symmetric float64 matrix; `definite` is "any", "semi" (eigenvalues >= 0 up to rounding) or "positive"."""
+    """Return `value` as a symmetric float64 matrix; `definite` is "any", "semi" (eigenvalues >= 0 up to rounding) or "positive".
+
+    Neither answer depends on the units of the parameters: D⁻¹ᐟ²AD⁻¹ᐟ², D the diagonal of A, has its eigenvalues judged.
+    """
     array = square(name, value, size, like=like)
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
@@ -242,15 +249,43 @@ def symmetric(
         msg = f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
         raise ValueError(msg)
     array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
-    if definite != "any":
-        low = float(np.linalg.eigvalsh(array)[0])
-        if definite == "positive" and low <= 0:
-            msg = f"{name} must be positive definite, but its smallest eigenvalue is {low:.6g}."
-            raise ValueError(msg)
-        if definite == "semi" and low < -1e-8 * scale:
-            msg = f"{name} must have no negative eigenvalue, but its smallest is {low:.6g}."
+    if definite == "positive":
+        _positive(name, array)
+    elif definite == "semi" and scale > 0:
+        low = _lowest(array, np.maximum(np.abs(np.diag(array)), SMALL_ROUNDING * scale))
+        if low < -NEGATIVE * len(array):
+            msg = f"{name} must have no negative eigenvalue, but its smallest is {_shown_lowest(array, low)}."
             raise ValueError(msg)
     return array
+
+
+def _positive(name: str, array: Array) -> None:
+    diagonal = np.diag(array)
+    low = -np.inf if diagonal.min() <= 0 else _lowest(array, diagonal)
+    if low > SINGULAR * len(array):
+        return
+    if low > -SINGULAR * len(array):
+        msg = (
+            f"{name} must be positive definite, but it is singular up to rounding: scaled to a unit diagonal its smallest eigenvalue is {low:.3g}. "
+            "The usual cause is columns that repeat each other."
+        )
+        raise ValueError(msg)
+    msg = f"{name} must be positive definite, but its smallest eigenvalue is {_shown_lowest(array, low)}."
+    raise ValueError(msg)
+
+
+def _lowest(array: Array, diagonal: Array) -> float:
+    """Return the smallest eigenvalue of the matrix scaled by the roots of `diagonal` (> 0); -inf where that overflows."""
+    roots = np.sqrt(diagonal)
+    with np.errstate(over="ignore"):
+        scaled = array / roots[:, None] / roots
+    return float(np.linalg.eigvalsh(scaled)[0]) if np.isfinite(scaled).all() else -np.inf
+
+
+def _shown_lowest(array: Array, scaled: float) -> str:
+    """Say the smallest eigenvalue; where its sign is lost to the range of the entries, the one of the scaled matrix."""
+    low = float(np.linalg.eigvalsh(array)[0])
+    return f"{low:.6g}" if low <= 0 else f"{scaled:.6g} (scaled to a unit diagonal)"
 
 
 def _finite(name: str, value: ArrayLike) -> Array:
