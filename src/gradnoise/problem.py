@@ -238,7 +238,10 @@ def _columns(names: list[str]) -> str:
 
 
 def _check_functions(problem: Problem) -> None:
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problem.data)
+    # the dtype that JAX computes in: float64 outside `enable_x64` would only draw its warning that it cannot have it
+    example = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jax.dtypes.canonicalize_dtype(leaf.dtype)), problem.data
+    )
     calls: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         ("log_likelihood", problem._log_likelihood, (problem.init, example)),
         ("log_prior", problem._log_prior, (problem.init,)),

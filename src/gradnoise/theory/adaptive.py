@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import root
+from scipy.optimize import brentq, root
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
@@ -14,6 +15,9 @@ from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.stationary import mode_covariance
 
 _SETTLED = 1e-9  # relative, in v
+_ROOM = 1e-5  # what is left to the stability edge, relative, at the largest rate: float64 then knows v to about 1e-9
+_MILD = 0.25  # share of the edge below which the noise that the rule makes itself is a correction
+_STEP = 1.5  # in ln((1 − room)/room)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,54 +139,95 @@ def _self_consistent(hessian: ArrayLike, noise: Array, rate: float, mu: float, e
         msg = f"gradient_covariance must have a positive diagonal for an adaptive rule, but entry {int(floor.argmin())} is {floor.min():.3g}. Leave that parameter out."
         raise ValueError(msg)
     eps = _checks.within("eps", eps, 0.0, np.inf, closed="left")
-    reached, found = _followed(hessian, noise, rate, mu, eps)
-    if reached == rate and found is not None:
-        return found
-    share = 0.0 if found is None else float(modes_of(hessian, np.diag(found.preconditioner)).rates[-1])
-    room = 1 - share / rate_edge(momentum=mu)
-    msg = (
-        f"learning_rate must be at most about {reached / scale:.3g} here, got {rate / scale:.6g}: there the stiffest direction of the "
-        f"self-consistent law is within {room:.1g} of the stability edge, and float64 cannot follow it farther."
-    )
-    raise ValueError(msg)
-
-
-def _followed(hessian: Array, noise: Array, rate: float, mu: float, eps: float) -> tuple[float, AdaptiveLaw | None]:
-    """Follow the law from a small rate up to `rate`; return the last rate at which it settled, and the law there."""
-    floor = np.diag(noise)
+    # v is never below the noise, so that P is never larger than here
     stiffest = float(modes_of(hessian, np.diag(1 / (np.sqrt(floor) + eps))).rates[-1])
-    reached = min(rate, 0.25 * rate_edge(momentum=mu) / stiffest)
-    found = _settled(hessian, noise, reached, mu, eps, np.log(floor))
-    growth = 2.0
-    while found is not None and reached < rate and growth > 1.001:
-        ahead = min(rate, reached * growth)
-        # v ∝ η² where the rule makes its own noise: P stays, so the guess is stable
-        guess = np.log(found.second_moment) + 2 * np.log(ahead / reached)
-        further = _settled(hessian, noise, ahead, mu, eps, guess)
-        if further is None:
-            growth **= 0.5
-        else:
-            reached, found = ahead, further
-    return reached, found
+    found = None
+    if rate * stiffest <= _MILD * rate_edge(momentum=mu):
+        found = _settled(hessian, noise, rate, mu, eps, np.log(floor))
+    limit = np.inf
+    if found is None:
+        limit, found = _by_room(hessian, noise, rate, mu, eps)
+    if found is None:
+        msg = (
+            f"learning_rate must be at most about {limit / scale:.3g} here, got {rate / scale:.6g}: there the stiffest direction of the "
+            f"self-consistent law is within {_ROOM:.1g} of the stability edge, and float64 cannot follow it farther."
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _by_room(hessian: Array, noise: Array, rate: float, mu: float, eps: float) -> tuple[float, AdaptiveLaw | None]:
+    """Return the law at `rate`, with the rate; or the largest rate that is resolved, the one with a room of `_ROOM`, and no law.
+
+    The room ρ is the relative distance of the stiffest direction of PH to the stability edge. For given v and ρ the rate is explicit
+    and no direction is unstable, and the law has a regular limit ρ → 0 (v ∝ 1/ρ, η ∝ 1/√ρ). So ρ, and not η, is stepped through:
+    no path decides how far the law reaches. The steps are in ln((1 − ρ)/ρ), which is ln η up to a constant where η is small.
+    """
+    last = math.log1p(-_ROOM) - math.log(_ROOM)
+    known: dict[float, tuple[float, AdaptiveLaw | None]] = {}
+    guess = np.log(np.diag(noise))
+
+    def excess(odds: float) -> float:
+        """ln η − ln rate at these odds, from the law before it as the guess."""
+        nonlocal guess
+        if odds not in known:  # the ends of a bracket are asked for twice, and must not answer from another guess
+            known[odds] = _at_room(hessian, noise, 1 / (1 + math.exp(odds)), mu, eps, guess)
+        found, law = known[odds]
+        guess = guess if law is None else np.log(law.second_moment)
+        return math.log(found / rate)
+
+    low = high = math.log(_MILD / (1 - _MILD))
+    while excess(low) > 0:
+        low -= _STEP
+    while excess(high) < 0:
+        if high >= last:
+            return known[high][0], None
+        low, high = high, min(high + _STEP, last)
+    odds = float(brentq(excess, low, high, xtol=1e-8))
+    excess(odds)
+    exact = _settled(hessian, noise, rate, mu, eps, guess)  # from next to it, so as to be at the very rate
+    return known[odds] if exact is None else (rate, exact)
+
+
+def _at_room(
+    hessian: Array, noise: Array, room: float, mu: float, eps: float, log_v: Array
+) -> tuple[float, AdaptiveLaw | None]:
+    """Rate and law at which the stiffest direction of PH lies at (1 − room) times the stability edge."""
+    edge = rate_edge(momentum=mu)
+
+    def rate_of(log_v: Array) -> float:
+        return float((1 - room) * edge / modes_of(hessian, np.diag(1 / (np.exp(log_v / 2) + eps))).rates[-1])
+
+    log_v = root(lambda v: _mismatch(hessian, noise, rate_of(v), mu, eps, v), log_v, tol=1e-14).x
+    rate = rate_of(log_v)
+    return rate, _checked(hessian, noise, rate, mu, eps, log_v)
 
 
 def _settled(hessian: Array, noise: Array, rate: float, mu: float, eps: float, log_v: Array) -> AdaptiveLaw | None:
     """Solve ln v = ln diag(HΣ(v)H + S) by Powell's hybrid method, from a guess within the stable region."""
-    floor, edge = np.diag(noise), rate_edge(momentum=mu)
+    log_v = root(lambda v: _mismatch(hessian, noise, rate, mu, eps, v), log_v, tol=1e-14).x
+    return _checked(hessian, noise, rate, mu, eps, log_v)
 
-    def law(log_v: Array) -> AdaptiveLaw | None:
-        step = rate / (np.exp(log_v / 2) + eps)
-        found = modes_of(hessian, np.diag(step))
-        if found.rates[-1] >= edge:
-            return None
-        sigma = found.covariance(mode_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
-        return AdaptiveLaw(sigma, np.exp(log_v), step)
 
-    def mismatch(log_v: Array) -> Array:
-        found = law(log_v)
-        if found is None:  # unstable: the noise it would make is infinite, so v must grow
-            return np.full(len(floor), 10.0)
-        return np.asarray(np.log(np.diag(hessian @ found.covariance @ hessian) + floor) - log_v)
+def _checked(hessian: Array, noise: Array, rate: float, mu: float, eps: float, log_v: Array) -> AdaptiveLaw | None:
+    """Law of these v if it makes them."""
+    good = float(np.abs(_mismatch(hessian, noise, rate, mu, eps, log_v)).max()) <= _SETTLED
+    return _law(hessian, noise, rate, mu, eps, log_v) if good else None
 
-    log_v = root(mismatch, log_v, tol=1e-14).x
-    return law(log_v) if float(np.abs(mismatch(log_v)).max()) <= _SETTLED else None
+
+def _law(hessian: Array, noise: Array, rate: float, mu: float, eps: float, log_v: Array) -> AdaptiveLaw | None:
+    """Law of heavy ball with the preconditioner that these v make; None where it is unstable."""
+    step = rate / (np.exp(log_v / 2) + eps)
+    found = modes_of(hessian, np.diag(step))
+    if found.rates[-1] >= rate_edge(momentum=mu):
+        return None
+    sigma = found.covariance(mode_covariance(found.rates, found.gradient_noise(noise), momentum=mu))
+    return AdaptiveLaw(sigma, np.exp(log_v), step)
+
+
+def _mismatch(hessian: Array, noise: Array, rate: float, mu: float, eps: float, log_v: Array) -> Array:
+    """Return ln diag(HΣ(v)H + S) − ln v."""
+    found = _law(hessian, noise, rate, mu, eps, log_v)
+    if found is None:  # unstable: the noise it would make is infinite, so v must grow
+        return np.full(len(log_v), 10.0)
+    return np.asarray(np.log(np.diag(hessian @ found.covariance @ hessian) + np.diag(noise)) - log_v)
