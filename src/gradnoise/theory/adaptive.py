@@ -168,7 +168,7 @@ def _by_room(hessian: Array, noise: Array, rate: float, mu: float, eps: float) -
     guess = np.log(np.diag(noise))
 
     def excess(odds: float) -> float:
-        """ln η − ln rate at these odds, from the law before it as the guess."""
+        """Return ln η − ln rate at these odds, from the law before it as the guess."""
         nonlocal guess
         if odds not in known:  # the ends of a bracket are asked for twice, and must not answer from another guess
             known[odds] = _at_room(hessian, noise, 1 / (1 + math.exp(odds)), mu, eps, guess)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from gradnoise import _checks
@@ -14,7 +16,7 @@ from gradnoise._types import AnyArray, Array, ArrayLike
 from gradnoise.results import Estimate
 from gradnoise.theory.least_squares import checked_rows
 from gradnoise.theory.regression import modal_basis
-from gradnoise.theory.tails import growth_root, positive_root, unbiased_growth
+from gradnoise.theory.tails import positive_root, unbiased_growth
 
 _ENUMERATED = 200_000  # batches counted one by one, at most
 _LARGEST = 64.0  # beyond, the tail is made by products too rare for any particle to meet
@@ -77,10 +79,12 @@ def least_squares_tail_exponent(
     if rate * ((features**2).sum(1).max() + ridge) <= 2:
         return Estimate(math.inf, 0.0, 1)
 
-    def growth(power: float) -> Array:
+    def growth(power: float, particles: int = particles) -> Array:
         return _growth(features, power, rate, size, sampling, ridge, particles, steps, np.random.default_rng(seed))
 
-    return _crossing(growth, steps - steps // 4, rate)
+    # where the root is, an eighth of the particles says well enough
+    near = _crossing(lambda power: growth(power, max(16, particles // 8)), steps - steps // 4, rate)
+    return _refined(growth, near, steps - steps // 4)
 
 
 def _outcomes(count: int, size: int, sampling: str) -> int:
@@ -134,15 +138,19 @@ def _growth(
     u /= np.linalg.norm(u, axis=-1, keepdims=True)
     total = np.zeros(16)
     for step in range(steps):
-        batch = features[_drawn(rng, u.shape[:2], count, size, sampling)]
-        pull = np.einsum("gpbd,gpb->gpd", batch, np.einsum("gpbd,gpd->gpb", batch, u)) / size + ridge * u
-        u = u - rate * pull
-        length = np.linalg.norm(u, axis=-1)
-        weights = power * np.log(np.maximum(length, 1e-300))
-        level = logsumexp(weights, axis=1) - math.log(particles)
+        chosen = _drawn(rng, u.shape[:2], count, size, sampling)
+        moved = (1 - rate * ridge) * u
+        for place in range(size):
+            x = features[chosen[..., place]]
+            moved -= (rate / size * np.einsum("gpd,gpd->gp", x, u))[..., None] * x
+        squares = np.maximum(np.einsum("gpd,gpd->gp", moved, moved), 1e-300)
+        weights = power / 2 * np.log(squares)
         if step >= steps // 4:
-            total += level
-        u = np.take_along_axis(u / length[..., None], _resampled(rng, weights)[..., None], axis=1)
+            peak = weights.max(1)
+            total += peak + np.log(np.exp(weights - peak[:, None]).mean(1))
+        moved /= np.sqrt(squares)[..., None]
+        rows = _resampled(rng, weights) + particles * np.arange(16)[:, None]
+        u = np.take(moved.reshape(-1, dim), rows.ravel(), axis=0).reshape(u.shape)
     return total / (steps - steps // 4)
 
 
@@ -154,17 +162,19 @@ def _drawn(rng: np.random.Generator, shape: tuple[int, ...], count: int, size: i
 
 def _resampled(rng: np.random.Generator, weights: Array) -> AnyArray:
     """Systematic resampling within each group."""
-    share = np.exp(weights - weights.max(1, keepdims=True))
-    heights = np.cumsum(share, axis=1)
-    count = weights.shape[1]
-    ticks = (np.arange(count) + rng.random((len(weights), 1))) / count * heights[:, -1:]
-    found = [np.searchsorted(h, t) for h, t in zip(heights, ticks, strict=True)]
-    return np.asarray(np.minimum(np.stack(found), count - 1))
+    heights = np.cumsum(np.exp(weights - weights.max(1, keepdims=True)), axis=1)
+    groups, count = weights.shape
+    # ticks at k + offset, k = 0 … count − 1, on a scale where all weights sum to count: those below a height come before it
+    below = np.ceil(heights / heights[:, -1:] * count - rng.random((groups, 1))).astype(np.int64)
+    below[:, -1] = count
+    copies = np.diff(np.clip(below, 0, count), axis=1, prepend=0)
+    return np.repeat(np.tile(np.arange(count), groups), copies.ravel()).reshape(groups, count)
 
 
-def _crossing(growth: Callable[[float], Array], steps: int, rate: float) -> Estimate:
+def _crossing(growth: Callable[[float], Array], steps: int, rate: float) -> float:
     """Root of Λ, bracketed."""
 
+    @functools.cache
     def level(power: float) -> float:
         return float(unbiased_growth(growth(power), steps).value)
 
@@ -179,7 +189,25 @@ def _crossing(growth: Callable[[float], Array], steps: int, rate: float) -> Esti
         low /= 2
         if low < 1e-2:
             raise ValueError(_no_law(rate))
-    return growth_root(growth, low, high, steps)
+    return float(brentq(level, low, high, xtol=1e-3, rtol=1e-2))
+
+
+def _refined(growth: Callable[[float], Array], near: float, steps: int) -> Estimate:
+    """Root of Λ near `near`: where the chord of its values 10 % to either side meets 0, and a step of the same slope from there."""
+    for _ in range(4):
+        low, high = 0.9 * near, 1.1 * near
+        below, above = (float(unbiased_growth(growth(power), steps).value) for power in (low, high))
+        slope = (above - below) / (high - low)
+        if slope <= 0:  # nothing but noise
+            break
+        met = float(np.clip(low - below / slope, 0.5 * near, 2 * near))
+        left = unbiased_growth(growth(met), steps)
+        root = met - left.value / slope
+        if 0.85 * near <= met <= 1.15 * near:
+            return Estimate(root, left.standard_error / slope, left.n)
+        near = met
+    msg = f"num_particles and num_steps must be larger: the growth of E|θ|^κ is too uncertain near κ = {near:.3g}."
+    raise ValueError(msg)
 
 
 def _no_law(rate: float) -> str:

@@ -19,6 +19,7 @@ from gradnoise.theory.noise import batch_noise
 _STEPS, _FRICTIONS = (1e-4, 4.0), (1e-3, 30.0)  # h√(largest r) and γh that are looked at
 _GRID, _ZOOM, _ZOOMS = 41, 15, 5
 _HIDDEN = 10.0  # autocorrelation times within which the slowest number, position or momentum, must forget a factor e
+_CONDITION = 1e13
 _TIGHTER = (1.0, 0.7, 0.4, 0.2, 0.1, 0.05)
 
 
@@ -112,6 +113,7 @@ def kinetic_tuning(
     """
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
+    _require_digits(hessian)
     examples, program = _checks.integer("num_examples", num_examples), program_of(scheme)
     weight = _mass(mass, hessian)
     fixed = tuple(
@@ -140,6 +142,18 @@ def kinetic_tuning(
             return tuned
     _require_a_stable_step(hessian, noise, common, fixed)
     raise ValueError(_refusal(scheme, fixed, limits))
+
+
+def _require_digits(hessian: Array) -> None:
+    """Raise where the inverse of H, in the best units of each parameter, has no digits left for a variance to 1 %."""
+    roots = np.sqrt(np.diag(hessian))
+    values = np.linalg.eigvalsh(hessian / roots[:, None] / roots)
+    if values[0] < values[-1] / _CONDITION:
+        msg = (
+            f"hessian must have a condition number below {_CONDITION:.0e}, scaled to a unit diagonal, got {values[-1] / values[0]:.3g}: "
+            "float64 then knows no variance to 1 %. Leave out a column that others repeat, or give it a prior."
+        )
+        raise ValueError(msg)
 
 
 def _require_a_stable_step(
@@ -264,7 +278,8 @@ def _stein(transition: Array, omega: Array) -> Array:
 def _share(hessian: Array, noise: Array, setting: dict[str, Any]) -> float:
     """Largest share of a direction's posterior variance that the gradient noise makes, all correlations counted."""
     chain = kinetic_chain(hessian, noise, **setting, injected_covariance=np.zeros_like(noise))
-    return float(eigh(chain.covariance, np.linalg.inv(hessian) / setting["num_examples"], eigvals_only=True)[-1])
+    root = np.linalg.cholesky(hessian)  # N LᵀΣL, H = LLᵀ: no inverse, whose rounding is not definite where H is badly conditioned
+    return float(setting["num_examples"] * np.linalg.eigvalsh(root.T @ chain.covariance @ root)[-1])
 
 
 def _record(
