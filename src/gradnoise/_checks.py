@@ -27,6 +27,10 @@ ROUNDING, SMALL_ROUNDING = 1e-5, 1e-8
 # for "semi", as sums of float32 leave that much below zero. A diagonal entry below SMALL_ROUNDING of the largest is taken as such.
 SINGULAR, NEGATIVE = 4 * float(np.finfo(np.float64).eps), 4 * float(np.finfo(np.float32).eps)
 
+# Sizes that squares or ratios can be taken of: what lies outside overflows, or divides by zero, a line further on.
+LARGEST, SMALLEST = 1e150, 1e-300
+MOST = 2**64 - 1
+
 
 def shown(value: object, limit: int = 80) -> str:
     """Return `repr(value)` cut to `limit` characters; arrays by shape and dtype."""
@@ -37,7 +41,15 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 def real(name: str, value: Any) -> float:
-    """Return `value` as a finite float."""
+    """Return `value` as a finite float whose square is one too."""
+    number = _number(name, value)
+    if abs(number) > LARGEST:
+        msg = f"{name} must be at most {LARGEST:g} in size, so that float64 holds its square, got {shown(value)}. Change its unit."
+        raise ValueError(msg)
+    return number
+
+
+def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not (
         isinstance(value, numbers.Real) or (hasattr(value, "dtype") and np.ndim(value) == 0)
     ):
@@ -62,12 +74,15 @@ def positive(name: str, value: Any) -> float:
     if number <= 0:
         msg = f"{name} must be > 0, got {shown(value)}."
         raise ValueError(msg)
+    if number < SMALLEST:
+        msg = f"{name} must be at least {SMALLEST:g}, so that float64 holds its square, got {shown(value)}. Change its unit."
+        raise ValueError(msg)
     return number
 
 
 def within(name: str, value: Any, low: float, high: float, *, closed: str = "both") -> float:
     """Return `value` as a float in the interval from `low` to `high`; `closed` is "both", "left", "right" or "neither"."""
-    number = real(name, value)
+    number = _number(name, value)
     above = number >= low if closed in ("both", "left") else number > low
     below = number <= high if closed in ("both", "right") else number < high
     if not (above and below):
@@ -78,7 +93,7 @@ def within(name: str, value: Any, low: float, high: float, *, closed: str = "bot
         )
         msg = f"{name} must lie in {brackets}, got {shown(value)}."
         raise ValueError(msg)
-    return number
+    return real(name, value)
 
 
 def momentum(value: Any) -> float:
@@ -96,7 +111,10 @@ def integer(name: str, value: Any, *, low: int = 1, high: int | None = None) -> 
     number = int(value)
     if number < low or (high is not None and number > high):
         wanted = f">= {low}" if high is None else f"between {low} and {high}"
-        msg = f"{name} must be {wanted}, got {number}."
+        msg = f"{name} must be {wanted}, got {shown(number)}."
+        raise ValueError(msg)
+    if number > MOST:
+        msg = f"{name} must be at most 2**64 - 1, got {shown(number)}."
         raise ValueError(msg)
     return number
 
@@ -220,9 +238,11 @@ def vector(name: str, value: ArrayLike, size: int | None = None) -> Array:
     return array
 
 
-def square(name: str, value: ArrayLike, size: int | None = None, *, like: str | None = None) -> Array:
+def square(
+    name: str, value: ArrayLike, size: int | None = None, *, like: str | None = None, largest: float = LARGEST
+) -> Array:
     """Return `value` as a finite float64 square matrix (D, D); `like` names the argument that `size` was read from."""
-    array = _finite(name, value)
+    array = _finite(name, value, largest)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
         msg = f"{name} must be a square matrix (D, D), got shape {array.shape}."
         raise ValueError(msg)
@@ -242,7 +262,7 @@ def symmetric(
 
     Neither answer depends on the units of the parameters: D⁻¹ᐟ²AD⁻¹ᐟ², D the diagonal of A, has its eigenvalues judged.
     """
-    array = square(name, value, size, like=like)
+    array = square(name, value, size, like=like, largest=1 / SMALLEST)  # as far as its inverse may reach
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
     if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
@@ -252,7 +272,8 @@ def symmetric(
     if definite == "positive":
         _positive(name, array)
     elif definite == "semi" and scale > 0:
-        low = _lowest(array, np.maximum(np.abs(np.diag(array)), SMALL_ROUNDING * scale))
+        unit = array / scale
+        low = _lowest(unit, np.maximum(np.abs(np.diag(unit)), SMALL_ROUNDING))
         if low < -NEGATIVE * len(array):
             msg = f"{name} must have no negative eigenvalue, but its smallest is {_shown_lowest(array, low)}."
             raise ValueError(msg)
@@ -288,7 +309,7 @@ def _shown_lowest(array: Array, scaled: float) -> str:
     return f"{low:.6g}" if low <= 0 else f"{scaled:.6g} (scaled to a unit diagonal)"
 
 
-def _finite(name: str, value: ArrayLike) -> Array:
+def _finite(name: str, value: ArrayLike, largest: float = LARGEST) -> Array:
     try:
         array = None if np.iscomplexobj(value) else np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:  # words; rows of different lengths; beyond float64
@@ -300,5 +321,9 @@ def _finite(name: str, value: ArrayLike) -> Array:
     if not np.isfinite(array).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         msg = f"{name} must be finite, but entry {first} is {array[first]}."
+        raise ValueError(msg)
+    if array.size and max(array.max(), -array.min()) > largest:
+        first = tuple(int(i) for i in np.argwhere(np.abs(array) > largest)[0])
+        msg = f"{name} must hold numbers of at most {largest:g} in size, but entry {first} is {array[first]}. Change its unit."
         raise ValueError(msg)
     return array

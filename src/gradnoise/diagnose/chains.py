@@ -39,15 +39,23 @@ def trajectories_of(trajectories: ArrayLike, *, chains: int = 2, steps: int = 2)
 def functional(
     trajectories: ArrayLike, direction: ArrayLike | None, *, quadratic: bool, mean: ArrayLike | None
 ) -> Array:
-    """Return the functionals (chains, steps, K): K = D coordinates, or one for a direction or a quadratic form."""
+    """Return the functionals (chains, steps, K), each up to a power of two: K = D coordinates, or one for a direction or a form."""
     array = trajectories_of(trajectories)
     dim = array.shape[2]
     if quadratic:
         array = array - (array.mean((0, 1)) if mean is None else _checks.vector("mean", mean, dim))
     if direction is None:
+        array = _near_one(array, (0, 1))
         return array**2 if quadratic else array
+    array = _near_one(array, None)
     if quadratic and np.ndim(direction) == 2:
-        form = _checks.symmetric("direction", direction, dim)
+        form = _near_one(_checks.symmetric("direction", direction, dim), None)
         return np.asarray(((array @ form) * array).sum(2, keepdims=True))
-    along = array @ _checks.vector("direction", direction, dim)[:, None]
+    along = _near_one(array @ _near_one(_checks.vector("direction", direction, dim)[:, None], None), None)
     return along**2 if quadratic else along
+
+
+def _near_one(array: Array, axes: tuple[int, ...] | None) -> Array:
+    """Return the array times the power of two that brings its largest entry (along `axes`) near 1: squares are then floats."""
+    _, exponents = np.frexp(np.abs(array).max(axis=axes, keepdims=True))
+    return np.asarray(np.ldexp(array, -exponents))

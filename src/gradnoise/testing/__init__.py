@@ -4,6 +4,8 @@ Every assertion names the probability of a false alarm (`false_fail`), the small
 (`detects`) and the probability of overlooking it (`miss`), and **refuses** a sample that cannot keep that promise
 (`InsensitiveSample`). Standard errors come from independent chains, whatever the correlation inside a chain.
 
+What a session spends is added up: `declared()` holds the `false_fail` of every comparison made, `declare` adds one of your own.
+
 NumPy and SciPy only: these functions know no simulator, so they cannot be tuned to one.
 """
 
@@ -11,7 +13,7 @@ from gradnoise.testing.counts import assert_uniform
 from gradnoise.testing.defects import UndetectedDefect, assert_fails, planted_defects
 from gradnoise.testing.estimates import assert_estimate
 from gradnoise.testing.moments import assert_covariance, assert_mean
-from gradnoise.testing.verdict import InsensitiveSample, Passed
+from gradnoise.testing.verdict import InsensitiveSample, Passed, declare, declared
 
 __all__ = [
     "InsensitiveSample",
@@ -22,5 +24,7 @@ __all__ = [
     "assert_fails",
     "assert_mean",
     "assert_uniform",
+    "declare",
+    "declared",
     "planted_defects",
 ]

@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 from gradnoise import _checks
 from gradnoise._types import ArrayLike
-from gradnoise.testing.verdict import InsensitiveSample, Passed, rates
+from gradnoise.testing.verdict import InsensitiveSample, Passed, declare, rates
 
 FEWEST_EXPECTED = 20  # below this many expected counts a cell, the chi-square tail at 1e-6 is not to be trusted
 
@@ -72,6 +72,7 @@ def assert_uniform(counts: ArrayLike, *, false_fail: float = 1e-6, detects: floa
         )
         raise InsensitiveSample(msg)
 
+    declare(false_fail)
     ratio = cells * k / n
     statistic = float(n / k * np.sum((ratio - 1) ** 2))
     i = int(np.abs(ratio - 1).argmax())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradnoise import _checks
+from gradnoise.testing.verdict import declared, forget
 
 
 class UndetectedDefect(AssertionError):
@@ -42,10 +43,13 @@ def assert_fails(check: Callable[..., Any], *args: Any, defect: str = "a planted
     >>> assert_fails(assert_uniform, [52_000, 49_000, 49_000], defect="cell 0 drawn too often")
     'counts are not uniform: ...'
     """
+    spent = len(declared())
     try:
         outcome = check(*args, **kwargs)
     except AssertionError as failure:
         return str(failure)
+    finally:
+        forget(spent)
     msg = f"{getattr(check, '__name__', 'the check')} passed in spite of {defect}: {_checks.shown(outcome, 200)}."
     raise UndetectedDefect(msg)
 

@@ -10,7 +10,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import ArrayLike
 from gradnoise.results import Estimate
-from gradnoise.testing.verdict import InsensitiveSample, Passed, enough, rates, shift_seen, z_limit
+from gradnoise.testing.verdict import OUT_OF_REACH, InsensitiveSample, Passed, declare, enough, rates, shift_seen, z_limit
 
 
 def assert_estimate(
@@ -85,16 +85,20 @@ def assert_estimate(
 
     entries = value.size
     limit = z_limit(false_fail, entries, n)
-    spread = float((error / unit).max()) * math.sqrt(n)
+    with np.errstate(over="ignore"):  # a spread beyond float64 sees nothing
+        spread = float((error / unit).max()) * math.sqrt(n)
     seen = partial(shift_seen, spread, entries=entries, false_fail=false_fail, miss=miss)
     smallest = seen(n)
     if smallest > detects:
         need = enough(seen, n, detects)
         kind = "a relative error" if relative else "an error"
-        msg = f"estimate cannot see {kind} of {detects:g}: n = {n} pieces show {smallest:.3g}. About {need} pieces of this size would do."
+        enough_pieces = f"About {need}" if need < OUT_OF_REACH else "No number of"
+        msg = f"estimate cannot see {kind} of {detects:g}: n = {n} pieces show {smallest:.3g}. {enough_pieces} pieces of this size would do."
         raise InsensitiveSample(msg)
 
-    z = (value - target) / error
+    declare(false_fail)
+    with np.errstate(over="ignore"):
+        z = (value - target) / error
     i = int(np.abs(z).argmax())
     entry = (
         f"entry {tuple(map(int, np.unravel_index(i, np.shape(estimate.value))))}: " if np.ndim(estimate.value) else ""

@@ -13,6 +13,9 @@ from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 
 
+OUT_OF_REACH = 2**60  # pieces that nobody can draw
+
+
 class InsensitiveSample(ValueError):
     """The sample is too small, or varies too much from chain to chain, to see the error it is asked to detect."""
 
@@ -48,6 +51,51 @@ class Passed:
     entries: int
 
 
+_DECLARED: list[float] = []  # of this process
+
+
+def declare(false_fail: float) -> float:
+    """Count a statistical check of your own towards the false-fail budget of the session, and return its probability.
+
+    The assertions of this package declare themselves, each time that they compare (not where they refuse, nor inside `assert_fails`).
+
+    Parameters
+    ----------
+    false_fail
+        Probability that the check fails although all is right, in (0, 1).
+
+    Returns
+    -------
+    float
+        The same number, for use as the check's level.
+
+    Examples
+    --------
+    >>> before = len(declared())
+    >>> level = declare(1e-7)
+    >>> declared()[before:]
+    (1e-07,)
+    """
+    _DECLARED.append(_checks.within("false_fail", false_fail, 0.0, 1.0, closed="neither"))
+    return _DECLARED[-1]
+
+
+def declared() -> tuple[float, ...]:
+    """Return the false-fail probabilities of all checks of this process so far: their sum bounds the chance that any fails wrongly.
+
+    Examples
+    --------
+    >>> sum(declared()) >= 0
+    True
+    """
+    return tuple(_DECLARED)
+
+
+def forget(count: int) -> None:
+    """Drop what was declared after the first `count`: a check that is meant to fail spends nothing."""
+    del _DECLARED[count:]
+
+
 def rates(false_fail: float, detects: float, miss: float) -> tuple[float, float, float]:
     """Check the three promises; probabilities in (0, 1), `detects` > 0."""
     return (
@@ -59,7 +107,7 @@ def rates(false_fail: float, detects: float, miss: float) -> tuple[float, float,
 
 def z_limit(false_fail: float, entries: int, n: int) -> float:
     """Two-sided Student-t limit with n - 1 degrees of freedom, `false_fail` shared by `entries` numbers (Bonferroni)."""
-    return float(stats.t.isf(false_fail / (2 * entries), n - 1))
+    return float(stats.t.isf(false_fail / (2 * entries), float(n - 1)))
 
 
 def shift_seen(spread: float, n: int, *, entries: int, false_fail: float, miss: float) -> float:
@@ -71,10 +119,12 @@ def shift_seen(spread: float, n: int, *, entries: int, false_fail: float, miss: 
 
 
 def enough(smallest: Callable[[int], float], n: int, detects: float) -> int:
-    """Return the least number of independent pieces (chains) k > n with ``smallest(k) <= detects``."""
+    """Return the least number of independent pieces (chains) k > n with ``smallest(k) <= detects``; `OUT_OF_REACH` or more: none."""
     low, high = n, 2 * n
     while smallest(high) > detects:
         low, high = high, 2 * high
+        if high >= OUT_OF_REACH:
+            return high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if smallest(middle) <= detects else (middle, high)
@@ -83,13 +133,15 @@ def enough(smallest: Callable[[int], float], n: int, detects: float) -> int:
 
 def advice(need: int, n: int) -> str:
     """Say what would do: more chains, or more snapshots in each."""
+    if need >= OUT_OF_REACH:
+        return "No number of chains that can be run would do."
     factor = f"{need / n:.2g}" if need < 100 * n else f"{need / n:.0f}"
     return f"About {need} chains would do, or {factor} times the snapshots, two relaxation times apart."
 
 
 def quantile(miss: float, n: int) -> float:
     """How many standard errors an estimate falls short with probability `miss`; at least 0."""
-    return max(0.0, float(stats.t.isf(miss, n - 1)))
+    return max(0.0, float(stats.t.isf(miss, float(n - 1))))
 
 
 def chains_of(sample: ArrayLike) -> Array:
