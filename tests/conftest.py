@@ -59,11 +59,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"fresh seeds: {SHIFT}={os.environ[SHIFT]}"] if fresh(config) else []
 
 
+MACHINES = frozenset(
+    line for line in (Path(__file__).parent / "machines.txt").read_text("utf-8").splitlines() if line[:1] not in ("", "#")
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every law test is also one of the fresh seeds."""
+    """Every law test is also one of the fresh seeds; those that other machines run are listed in machines.txt."""
     for item in items:
         if item.get_closest_marker("law"):
             item.add_marker("fresh_seeds")
+        if item.nodeid.partition("[")[0] in MACHINES:
+            item.add_marker("machines")
 
 
 @pytest.hookimpl(wrapper=True)
