@@ -60,7 +60,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 MACHINES = frozenset(
-    line for line in (Path(__file__).parent / "machines.txt").read_text("utf-8").splitlines() if line[:1] not in ("", "#")
+    line
+    for line in (Path(__file__).parent / "machines.txt").read_text("utf-8").splitlines()
+    if line[:1] not in ("", "#")
 )
 
 
@@ -95,7 +97,9 @@ class Ledger:
         self.tests, self.checks, self.total = 0, 0, 0.0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, (checks, spent) in (p for p in report.user_properties if report.when == "call" and p[0] == "false_fail"):
+        for name, (checks, spent) in (
+            p for p in report.user_properties if report.when == "call" and p[0] == "false_fail"
+        ):
             self.tests, self.checks, self.total = self.tests + 1, self.checks + checks, self.total + spent
 
     @pytest.hookimpl(tryfirst=True)

@@ -74,8 +74,12 @@ def positive(name: str, value: Any) -> float:
     if number <= 0:
         msg = f"{name} must be > 0, got {shown(value)}."
         raise ValueError(msg)
-    if number < SMALLEST:
-        msg = f"{name} must be at least {SMALLEST:g}, so that float64 holds its square, got {shown(value)}. Change its unit."
+    return _not_tiny(name, number)
+
+
+def _not_tiny(name: str, number: float) -> float:
+    if 0 < abs(number) < SMALLEST:
+        msg = f"{name} must be 0 or at least {SMALLEST:g} in size, so that float64 holds its inverse, got {number:g}. Change its unit."
         raise ValueError(msg)
     return number
 
@@ -93,7 +97,7 @@ def within(name: str, value: Any, low: float, high: float, *, closed: str = "bot
         )
         msg = f"{name} must lie in {brackets}, got {shown(value)}."
         raise ValueError(msg)
-    return real(name, value)
+    return _not_tiny(name, real(name, value))
 
 
 def momentum(value: Any) -> float:
@@ -266,7 +270,9 @@ def symmetric(
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
     if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
-        msg = f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        msg = (
+            f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        )
         raise ValueError(msg)
     array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
     if definite == "positive":

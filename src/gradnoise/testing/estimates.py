@@ -10,7 +10,16 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import ArrayLike
 from gradnoise.results import Estimate
-from gradnoise.testing.verdict import OUT_OF_REACH, InsensitiveSample, Passed, declare, enough, rates, shift_seen, z_limit
+from gradnoise.testing.verdict import (
+    OUT_OF_REACH,
+    InsensitiveSample,
+    Passed,
+    declare,
+    enough,
+    rates,
+    shift_seen,
+    z_limit,
+)
 
 
 def assert_estimate(

@@ -278,7 +278,9 @@ def _stein(transition: Array, omega: Array) -> Array:
 def _share(hessian: Array, noise: Array, setting: dict[str, Any]) -> float:
     """Largest share of a direction's posterior variance that the gradient noise makes, all correlations counted."""
     chain = kinetic_chain(hessian, noise, **setting, injected_covariance=np.zeros_like(noise))
-    root = np.linalg.cholesky(hessian)  # N LᵀΣL, H = LLᵀ: no inverse, whose rounding is not definite where H is badly conditioned
+    root = np.linalg.cholesky(
+        hessian
+    )  # N LᵀΣL, H = LLᵀ: no inverse, whose rounding is not definite where H is badly conditioned
     return float(setting["num_examples"] * np.linalg.eigvalsh(root.T @ chain.covariance @ root)[-1])
 
 

@@ -217,4 +217,5 @@ def corrected_langevin_tuning(
     frame = inverse_root.T @ vectors
     injected = frame * np.maximum(eta * (2 - eta) / examples - eta**2 * values, 0.0) @ frame.T
     relaxation = -1 / math.log(abs(1 - eta)) if 0 < abs(1 - eta) < 1 else (0.0 if eta == 1 else math.inf)
-    return CorrectedLangevin(eta * frame @ frame.T, (injected + injected.T) / 2, eta, eta_max, relaxation)
+    step = eta * frame @ frame.T
+    return CorrectedLangevin((step + step.T) / 2, (injected + injected.T) / 2, eta, eta_max, relaxation)

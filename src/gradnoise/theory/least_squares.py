@@ -154,7 +154,8 @@ def least_squares_noise(X: ArrayLike, y: ArrayLike, covariance: ArrayLike, *, ri
     second = rows.T @ rows / len(rows)
     weights = np.einsum("ni,ni->n", rows @ spread, rows) / len(rows)
     total = _spread_of(rows * (rows @ mean - target)[:, None])
-    return np.asarray(total + (rows * weights[:, None]).T @ rows - second @ spread @ second)
+    noise = total + (rows * weights[:, None]).T @ rows - second @ spread @ second
+    return np.asarray((noise + noise.T) / 2)
 
 
 def least_squares_preconditioner(

@@ -164,7 +164,7 @@ def online_gradient_covariance(first_gradients: ArrayLike, batch_gradients: Arra
         raise ValueError(msg)
     size = _checks.integer("batch_size", batch_size, low=2)
     apart = first - batch
-    return mean_of(size / (size - 1) * apart[:, :, None] * apart[:, None, :])
+    return mean_of(size / (size - 1) * (apart[:, :, None] * apart[:, None, :]))
 
 
 def _rows(name: str, value: ArrayLike) -> Array:

@@ -135,8 +135,8 @@ def mode_covariance(
     gain = 1 / (1 - memory)
     ri, rj, mi, mj, ai, aj = (v for x in (rates, memory, gain) for v in (x[:, None], x[None, :]))
     kappa, q = ai + aj - 1, ai * ri + aj * rj
-    damping = 1 - mi * mj + ri * (aj - 1) + rj * (ai - 1)
-    position = (kappa * s + damping * w) / (q * damping - kappa**2 * ri * rj)
+    damping = 1 - mi * mj + (ri * (aj - 1) + rj * (ai - 1))  # brackets: the same bits for (i, j) and (j, i)
+    position = (kappa * s + damping * w) / (q * damping - kappa**2 * (ri * rj))
     if not nesterov:
         return np.asarray(position)
     return np.asarray(position + mu * (1 + mu) * (q * position - w) / kappa - mu * w)
