@@ -6,13 +6,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from gradnoise import _checks, derivatives, theory
+from gradnoise import _checks, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, check_size, place
+from gradnoise.measure import score_averages
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
@@ -220,7 +221,7 @@ def _settled(
     normals, mean = mirrored_normals(problem.num_examples, problem.num_params), where.mean
     for _ in range(ITERATIONS):
         points = mean + normals @ np.linalg.cholesky(chain.covariance).T
-        over = derivatives.averages(problem, points)
+        over = score_averages.averages(problem, points)
         around = over.gradient_covariance if anchor is None else difference_covariance(problem, anchor, points)
         new = theory.kinetic_chain(over.hessian, around, **setting)
         if not new.spectral_radius < 1 or np.trace(new.covariance) > RUNAWAY * np.trace(where.law.covariance):

@@ -12,6 +12,7 @@ import scipy.stats
 
 from gradnoise import _checks, derivatives
 from gradnoise._types import Array
+from gradnoise.measure import score_averages
 from gradnoise.measure.importance import Nearness, nearness
 from gradnoise.problem import Problem
 from gradnoise.stream import seed_of
@@ -156,7 +157,7 @@ def gaussian_law(
     mean, covariance, steps, distance, change = mode, _inverse(problem.num_examples * hessian), 0, 0.0, 0.0
     if at == "posterior":
         mean, covariance, steps, distance, change = _newton(problem, mean, covariance, normals, limit)
-    over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
+    over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
     return GaussianLaw(
         mean=mean,
         covariance=covariance,
@@ -192,7 +193,7 @@ def _newton(
     for iteration in range(1, limit + 1):
         mean, covariance = start + unit @ state[:size], unit @ _inverse(state[size:].reshape(size, size)) @ unit.T
         root = np.linalg.cholesky(covariance)
-        slope, hessian = derivatives.average_curvature(problem, mean + normals @ root.T)
+        slope, hessian = score_averages.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
         if not values[0] > 0:
             msg = f"gaussian_law met an averaged Hessian with eigenvalue {values[0]:.3g} <= 0 (relative to 1/Σ) in iteration {iteration}: the posterior is far from Gaussian. measure.gaussian_law(..., at='laplace') is left, given to a sampler as law, but expect little of it."
