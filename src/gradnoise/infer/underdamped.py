@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import numpy as np
+from scipy.linalg import eigh
 
 from gradnoise import _checks, theory
 from gradnoise import mode as modes
@@ -19,6 +20,7 @@ from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
 from gradnoise.processes import kinetic
 from gradnoise.theory.kinetic_flows import program_of
+from gradnoise.theory.kinetic_search import memory_of_pairs
 
 NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
 TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4
@@ -199,6 +201,7 @@ def plan_sghmc(
         chain,
         settled,
         drift_matters=False,
+        iact=_memory(where, noise, common, tuned, corrected) if isinstance(mass, str) and settled is where else None,
         settings={
             "batch_size": size,
             "scheme": scheme,
@@ -209,6 +212,15 @@ def plan_sghmc(
             "control_variate": control_variate,
         },
     )
+
+
+def _memory(where: Place, noise: Array, common: dict[str, Any], tuned: dict[str, Any], corrected: bool) -> float | None:
+    """Return the worst autocorrelation time where the mass is the curvature: directions of noise relative to it do not mix."""
+    examples = common["num_examples"]
+    batch = theory.batch_noise(noise, batch_size=common["batch_size"], sampling=common["sampling"], num_examples=examples)
+    strengths = np.maximum(examples * eigh(batch, where.hessian, eigvals_only=True), 0.0)
+    found = memory_of_pairs(strengths, common["scheme"], tuned["step_size"], tuned["friction"], corrected=corrected)
+    return found if np.isfinite(found) else None
 
 
 def _settled(
