@@ -217,7 +217,9 @@ def plan_sghmc(
 def _memory(where: Place, noise: Array, common: dict[str, Any], tuned: dict[str, Any], corrected: bool) -> float | None:
     """Return the worst autocorrelation time where the mass is the curvature: directions of noise relative to it do not mix."""
     examples = common["num_examples"]
-    batch = theory.batch_noise(noise, batch_size=common["batch_size"], sampling=common["sampling"], num_examples=examples)
+    batch = theory.batch_noise(
+        noise, batch_size=common["batch_size"], sampling=common["sampling"], num_examples=examples
+    )
     strengths = np.maximum(examples * eigh(batch, where.hessian, eigvals_only=True), 0.0)
     found = memory_of_pairs(strengths, common["scheme"], tuned["step_size"], tuned["friction"], corrected=corrected)
     return found if np.isfinite(found) else None

@@ -55,6 +55,8 @@ class GaussianLaw:
         Names of the D parameters.
     nearness
         How far the law is from the posterior itself (`measure.nearness`).
+    mode_gradient
+        ∇L at `mode` (D,): with curvature and noise there it tells whether a law is of the problem that it is given with.
     """
 
     mean: Array
@@ -73,6 +75,7 @@ class GaussianLaw:
     covariance_change: float
     names: tuple[str, ...] = field(repr=False)
     nearness: Nearness | None = field(default=None, repr=False)
+    mode_gradient: Array | None = field(default=None, repr=False)
 
     @property
     def noise_drift(self) -> float:
@@ -149,7 +152,9 @@ def gaussian_law(
     derivatives.check_dense(problem)
     draws = _num_draws(problem, num_draws)
     mode = derivatives.as_vector("params", problem, params)
-    hessian = derivatives.hessian(problem, mode)
+    if hasattr(params, "gradient_norm"):  # a `Mode`
+        derivatives.check_mode("params", problem, params)
+    slope, hessian = derivatives.gradient_and_hessian(problem, mode)
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         msg = "params must be a mode, but the Hessian there has an eigenvalue <= 0. Give find_mode(problem)."
         raise ValueError(msg)
@@ -158,7 +163,7 @@ def gaussian_law(
     if at == "posterior":
         mean, covariance, steps, distance, change = _newton(problem, mean, covariance, normals, limit)
     over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
-    return GaussianLaw(
+    law = GaussianLaw(
         mean=mean,
         covariance=covariance,
         hessian=over.hessian,
@@ -175,7 +180,10 @@ def gaussian_law(
         covariance_change=change,
         names=problem.parameter_names,
         nearness=nearness(problem, mean, covariance, key=key),
+        mode_gradient=slope,
     )
+    derivatives.vouch(law, problem)
+    return law
 
 
 def _newton(

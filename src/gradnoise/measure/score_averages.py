@@ -12,8 +12,11 @@ import numpy as np
 from gradnoise import _tree, derivatives
 from gradnoise._types import Array, ArrayLike
 
-_BLOCK_NUMBERS = 1 << 17  # scores of a block, rows times draws times outputs squared: 1 MB, so that they stay in the cache
+_BLOCK_NUMBERS = (
+    1 << 17
+)  # scores of a block, rows times draws times outputs squared: 1 MB, so that they stay in the cache
 _LEAST_ROWS = 64
+ROUNDING = 1e-14  # share of a squared gradient that sums in float64 do not resolve
 
 
 def reads_scores(problem: Any) -> bool:
@@ -50,8 +53,20 @@ def losses(problem: Any, points: ArrayLike) -> Array:
 
 def _over(problem: Any, points: ArrayLike) -> tuple[Array, Array, Array]:
     with jax.enable_x64(True):
-        slope, curvature, noise = _averages(problem, np.asarray(points, np.float64))
-    return np.asarray(slope), np.asarray(curvature), np.asarray(noise)
+        slope, curvature, square, means = map(np.asarray, _averages(problem, np.asarray(points, np.float64)))
+    return slope, curvature, _less(square, means)
+
+
+def _less(square: Array, means: Array) -> Array:
+    """Return E gg' less the mean gradients' own part (D, D); directions in which that leaves rounding alone have no noise."""
+    noise = square - means
+    unit = np.sqrt(np.maximum(np.diag(square), 1e-300))
+    values, vectors = np.linalg.eigh(noise / np.outer(unit, unit))
+    if values[0] > ROUNDING:
+        return noise
+    kept = np.where(values > ROUNDING, values, 0.0)
+    out = (vectors * kept) @ vectors.T * np.outer(unit, unit)
+    return np.asarray((out + out.T) / 2)
 
 
 def _loss_of_scores(problem: Any) -> Callable[[Any, Any], Any]:
@@ -75,7 +90,7 @@ def _rows(problem: Any, numbers: int) -> int:
 
 @jax.jit
 def _averages(problem: Any, points: Any) -> Any:
-    """One pass over the rows, all points at once: H = Xᵀ E[∂²l/∂z²] X, C = Xᵀ E[(∂l/∂z)²] X less the squares of the mean gradients."""
+    """One pass over the rows, all points at once: H = Xᵀ E[∂²l/∂z²] X, C = Xᵀ E[(∂l/∂z)²] X and what the mean gradients are of it."""
     shape, size = np.shape(problem.init), problem.num_params
     outputs = shape[1] if len(shape) == 2 else 1
     count = len(points)
@@ -98,14 +113,14 @@ def _averages(problem: Any, points: Any) -> Any:
     slopes, curvature, noise = derivatives._mean(problem, rows, term)
     slopes = slopes.reshape(count, size)
     curvature, noise = (m.reshape(size, size) for m in (curvature, noise))
-    noise = noise - slopes.T @ slopes / count
+    means = slopes.T @ slopes / count
     slope = slopes.mean(0)
     if problem.log_prior is not None:
         prior = _of_prior(problem)
         slope = slope + jax.lax.map(jax.grad(prior), points).mean(0)
         bent = jax.lax.scan(lambda total, p: (total + jax.hessian(prior)(p), None), jnp.zeros((size, size)), points)[0]
         curvature = curvature + bent / count
-    return slope, (curvature + curvature.T) / 2, (noise + noise.T) / 2
+    return slope, (curvature + curvature.T) / 2, (noise + noise.T) / 2, (means + means.T) / 2
 
 
 @jax.jit
