@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
-from gradnoise import _checks, derivatives
+from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.candidates import Candidate, Choice
 from gradnoise.infer.planners import PLANNERS, plan
@@ -15,10 +15,12 @@ from gradnoise.infer.planning import announce, telling
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Refused, Simulation, check_run, check_size, place
 from gradnoise.infer.search import LENGTHY, MOST_TOLERANCE, Setting, prospects, searched, step_cost, undercuts
+from gradnoise.infer.way_out import MAX_TIME, by_nuts, checked_time, hopeless
 from gradnoise.stream import seed_of
 
 BATCH_SIZES = (32, 128, 512)
 FRACTIONS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+NAMED = "infer.nuts samples the posterior itself."
 RANK = 20  # of the step above 1000 parameters
 LARGE_FRACTION = 0.2
 METHODS = ("corrected_langevin", "constant_sgd", "iterate_averaging", "langevin", "sghmc")
@@ -80,37 +82,40 @@ def choose(
         If no setting is within the budget: the message names the closest and its error. A setting whose draws would have the right
         variances and another shape (`Plan.doubts`) is passed over.
     """
-    _checks.problem(problem)
-    budget = _checks.positive("max_variance_error", max_variance_error)
-    _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
-    wanted = _methods(methods)
-    sizes = _sizes(batch_size, problem.num_examples, sampling)
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
     seed_of(key)
     _checks.progress(progress)
     check_size(problem)
     with telling(progress) as tell:
-        return _chosen(problem, budget, wanted, sizes, sampling, mode, law, key, tell)
+        tell("the mode")
+        return _chosen(problem, asked, modes.as_mode(problem, mode), law, key, tell)
 
 
-def _chosen(
-    problem: Any,
-    budget: float,
-    wanted: tuple[str, ...],
-    sizes: tuple[int, ...],
-    sampling: str,
-    mode: Any,
-    law: Any,
-    key: Any,
-    tell: Callable[[str], None],
-) -> Choice:
-    tell("the mode")
-    found = modes.as_mode(problem, mode)
+class _Asked(NamedTuple):
+    """What a choice is made from: `max_variance_error`, and methods, batch sizes and sampling to try."""
+
+    budget: float
+    methods: tuple[str, ...]
+    sizes: tuple[int, ...]
+    sampling: str
+
+
+def _asked(problem: Any, max_variance_error: Any, batch_size: Any, methods: Any, sampling: Any) -> _Asked:
+    """Check what a choice takes, before the mode is looked for."""
+    _checks.problem(problem)
+    budget = _checks.positive("max_variance_error", max_variance_error)
+    kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    return _Asked(budget, _methods(methods), _sizes(batch_size, problem.num_examples, kind), kind)
+
+
+def _chosen(problem: Any, asked: _Asked, mode: Any, law: Any, key: Any, tell: Callable[[str], None]) -> Choice:
+    budget, wanted, sizes, sampling = asked
     tell("the Gaussian variational law")
-    known = place(problem, "posterior", mode=found, law=law, key=key).law
+    known = place(problem, "posterior", mode=mode, law=law, key=key).law
     ahead = prospects(problem, known, budget, sampling)
 
     def planned(method: str, settings: dict[str, Any]) -> Candidate:
-        return _candidate(problem, method, settings, budget, sampling, found, known)
+        return _candidate(problem, method, settings, budget, sampling, mode, known)
 
     ranked = _ranked(searched(_settings(wanted, sizes), ahead, planned, tell), budget)
     if not ranked[0].error <= budget:
@@ -135,10 +140,15 @@ def sample(
     sampling: str = "with_replacement",
     mode: Any = None,
     law: Any = None,
+    max_time: float = MAX_TIME,
     progress: Any = True,
     **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample the posterior: the sampler is chosen by predicted error and cost (`choose`), then run.
+
+    Where it is known before any run that no minibatch sampler will have the posterior (the law that all are tuned to is far from
+    it, or none can be planned), NUTS with all data runs instead, if its predicted time allows and `methods` is None; else it is
+    named, with its time.
 
     Parameters
     ----------
@@ -149,8 +159,10 @@ def sample(
         As in `choose`.
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
+    max_time
+        Seconds that NUTS may take, predicted by `truth.nuts_seconds`, where it is the way out; 0: never. The rest is not timed.
     progress
-        As in `simulate`; True also prints the choice, before anything runs.
+        As in `simulate`; True also prints the choice, before anything runs, and shows on a terminal what is being planned.
     simulation
         dtype, checkpoint, workers, threads: as in `simulate`.
 
@@ -158,7 +170,12 @@ def sample(
     -------
     Posterior
         `settings["choice"]` and the first reason of the verdict say why this sampler, `settings["candidates"]` what the others
-        would have done.
+        would have done. `method` is "NUTS" where that ran.
+
+    Raises
+    ------
+    Refused
+        Where no setting is within the budget and NUTS may not run: the message names it and its time.
 
     Examples
     --------
@@ -177,19 +194,34 @@ def sample(
     )  # fmt: skip
     if problem.num_params > derivatives.DENSE:
         return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
-    chosen = choose(
-        problem,
-        max_variance_error=max_variance_error,
-        batch_size=batch_size,
-        methods=methods,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        key=key,
-    )
-    announce(f"Chosen: {chosen.reason}", progress)
-    made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
-    told = made.chosen_for(chosen.reason)
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
+    limit = checked_time(max_time)
+    found = modes.as_mode(problem, mode)
+    chosen: Choice | None = None
+    why, refusal = "", None
+    try:
+        with telling(progress, lasting=False) as tell:
+            chosen = _chosen(problem, asked, found, law, key, tell)
+        why = hopeless(chosen.plan)
+    except (Refused, measure.NotConverged) as error:
+        why, refusal = f"no minibatch sampler can be planned: {str(error).removesuffix('.')}", error
+    named = ""
+    if why and methods is None:
+        made, named = by_nuts(
+            problem, found, why, num_draws=num_draws, num_chains=num_chains, key=key, max_time=limit,
+            checkpoint=simulation.get("checkpoint"), progress=progress,
+        )  # fmt: skip
+        if made is not None:
+            more = {} if chosen is None else {"candidates": str(chosen)}
+            return replace(made, settings={**made.settings, **more})
+    if chosen is None:
+        assert refusal is not None
+        msg = f"{refusal} {named or NAMED}"
+        raise type(refusal)(msg) from refusal
+    reason = f"{chosen.reason} {why[0].upper()}{why[1:]}: {named or NAMED}" if why else chosen.reason
+    announce(f"Chosen: {reason}", progress)
+    done = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
+    told = done.chosen_for(reason)
     return replace(told, settings={**told.settings, "candidates": str(chosen)})
 
 

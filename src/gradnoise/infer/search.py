@@ -16,6 +16,7 @@ from gradnoise.infer.candidates import Candidate
 from gradnoise.infer.langevin_step import fewest_steps
 from gradnoise.infer.readable import number
 from gradnoise.theory.kinetic_search import least_memory
+from gradnoise.theory.tuning import SILENT
 
 STEP_OVERHEAD = 32  # example gradients that a step costs beside its batch: random numbers, loop
 MATRICES = 2  # matrices (D, D) that a step multiplies by, each as dear as D example gradients of a linear model
@@ -76,16 +77,16 @@ class Prospects:
         return 0.0
 
     def ruled_out(self, method: str) -> str:
-        """Say why no step of a method can be within the budget, where the eigenvalues alone tell: averages have the sandwich's variances."""
+        """Say why no step of a method can be within the budget, where the eigenvalues alone tell."""
         low, high = float(self.strengths[0]), float(self.strengths[-1])
-        spare = min(self.budget, MOST_TOLERANCE)  # what the averages may miss the sandwich by
-        if method != "iterate_averaging" or (
-            low * (1 + spare) >= 1 - self.budget and high * (1 - spare) <= 1 + self.budget
-        ):
-            return ""
-        return (
-            f"not planned: variances would be about {low:.3g} to {high:.3g} times the target's, those of the sandwich"
-        )
+        if method == "constant_sgd" and self.sampling != "shuffled" and low < SILENT:
+            count = int((self.strengths < SILENT).sum())
+            return f"there is no gradient noise in {count} of {self.num_params} directions, and SGD has no other"
+        spare = min(self.budget, MOST_TOLERANCE)  # what averages may miss the sandwich by
+        sandwich = low * (1 + spare) < 1 - self.budget or high * (1 - spare) > 1 + self.budget
+        if method == "iterate_averaging" and self.sampling != "shuffled" and sandwich:
+            return f"not planned: variances would be about {low:.3g} to {high:.3g} times the target's, those of the sandwich"
+        return ""
 
     def _noise(self, size: int) -> Array:
         """Eigenvalues of N H⁻¹S, S of `size` examples; none that shuffled batches are sure to leave."""
@@ -132,8 +133,12 @@ def searched(
     list[Candidate]
         In the order of `settings`; the others with the bound as their reason.
     """
-    done: dict[int, Candidate] = {}
-    least = {i: ahead.at_once(method, given) for i, (method, given) in enumerate(settings)}
+    done = {
+        i: Candidate(method, given, None, math.inf, math.inf, why)
+        for i, (method, given) in enumerate(settings)
+        if (why := ahead.ruled_out(method))
+    }
+    least = {i: ahead.at_once(method, given) for i, (method, given) in enumerate(settings) if i not in done}
     refined: set[int] = set()
     best: int | None = None
     while least:
@@ -152,9 +157,6 @@ def searched(
                 continue
         del least[i]
         method, given = settings[i]
-        if why := ahead.ruled_out(method):
-            done[i] = Candidate(method, given, None, math.inf, math.inf, why)
-            continue
         tell(f"{method}, {', '.join(f'{k} {v}' for k, v in given.items())}")
         found = done[i] = planned(method, given)
         if not found.error <= ahead.budget or (

@@ -25,6 +25,9 @@ DIVERGENT = 0.01  # share of transitions above which the draws are not used; any
 FEWEST_DRAWS = 4  # a chain: both halves need a variance
 LEAPFROGS = 16  # gradients a NUTS draw is counted at
 WARM_UP = 500
+COMPILATION = 15.0  # seconds that compiling NUTS takes: 10 to 20 on two cores, whatever the problem
+DISPATCH = 0.01  # seconds of a gradient above which what surrounds it does not count
+REPEATED = 50
 
 
 def reference(
@@ -98,6 +101,37 @@ def gradient_seconds(problem: Any, mode: Any) -> float:
     for _ in range(3):
         derivatives.loss_and_gradient(problem, here)
     return (time.perf_counter() - began) / 3
+
+
+def nuts_seconds(problem: Any, mode: Any, *, num_draws: int, num_chains: int) -> float:
+    """Predict the wall time of `nuts` on this machine: compilation, and gradients of the warm-up and of the draws.
+
+    A gradient of all chains at once is timed here, after its own compilation, without dispatch where that counts. A draw is taken
+    to need `LEAPFROGS` of them: chains run in step, so each waits for the longest trajectory, of 7 or 15 steps on most
+    posteriors; one with a funnel or with far tails may need ten times as many.
+    """
+    return COMPILATION + _chains_seconds(problem, mode, num_chains) * LEAPFROGS * (WARM_UP + num_draws)
+
+
+def _chains_seconds(problem: Any, mode: Any, num_chains: int) -> float:
+    """Wall time of one gradient over all data for each of the chains."""
+    single = gradient_seconds(problem, mode)
+    if single > DISPATCH:
+        return single * num_chains
+    points = np.tile(mode.vector, (num_chains, 1))
+    with jax.enable_x64(True):
+        wide = _tree.cast(problem, np.float64)
+        jax.block_until_ready(_many_gradients(wide, points))
+        began = time.perf_counter()
+        jax.block_until_ready(_many_gradients(wide, points))
+    return (time.perf_counter() - began) / REPEATED
+
+
+@jax.jit
+def _many_gradients(problem: Any, points: Any) -> Any:
+    """Move points (chains, D) by a little of their gradients, `REPEATED` times."""
+    slope = jax.vmap(jax.grad(lambda vector: problem.loss(problem.unflatten(vector))))
+    return jax.lax.fori_loop(0, REPEATED, lambda _, at: at - 1e-9 * slope(at), points)
 
 
 def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: Any = None) -> Posterior:
