@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from gradnoise import _checks
-from gradnoise.infer.judgement import MOST_KL
+from gradnoise.infer.judgement import kl_limit
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.planning import announce
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.truth import FEWEST_DRAWS, nuts, nuts_seconds
 
+CAREFUL = 0.95  # acceptance rate for posteriors that are known to be no Gaussians
 MAX_TIME = 60.0  # seconds that NUTS may take, unless told otherwise
 
 
@@ -23,13 +24,13 @@ def hopeless(plan: Plan) -> str:
 
     All of them are tuned to the Gaussian variational law, so where that is far from the posterior the draws will be too.
     """
-    near = plan.nearness
+    near, limit = plan.nearness, kl_limit(len(plan.target))
     if not math.isfinite(near.kl):
         return "the posterior is no Gaussian: the variational law reaches where there is no posterior"
-    if near.at_least > MOST_KL:
+    if near.at_least > limit:
         return (
             f"the posterior is no Gaussian: the variational law, to which every minibatch sampler is tuned, is {near.kl:.2g} ± "
-            f"{near.standard_error:.1g} nats from it (at most {MOST_KL:g} would do)"
+            f"{near.standard_error:.1g} nats from it (at most {limit:.2g} counts as near)"
         )
     verdict = plan.expectation().verdict
     if verdict.level == "not trustworthy":
@@ -60,7 +61,8 @@ def by_nuts(
         return None, f"infer.nuts samples the posterior itself, but would take {about} (max_time = {max_time:g} s)."
     reason = f"NUTS, since {why}. It was expected to take {about} (max_time = {max_time:g} s)."
     announce(f"Chosen: {reason}", progress)
-    made = nuts(problem, num_draws=num_draws, num_chains=num_chains, key=key, mode=mode).chosen_for(reason)
+    made = nuts(problem, num_draws=num_draws, num_chains=num_chains, key=key, mode=mode, target_acceptance=CAREFUL)
+    made = made.chosen_for(reason)
     return replace(made, settings={**made.settings, "nuts_seconds": seconds}), reason
 
 
