@@ -6,6 +6,7 @@ problem of the same functions and shapes compiles nothing. Data stay as they are
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,13 @@ DENSE = 1000  # up to this many parameters Hessians and covariances are formed a
 _BLOCK_NUMBERS = 1 << 17  # example gradients of a block: 1 MB, so that they stay in the cache
 _LEAST_ROWS = 256  # below, adding up D x D matrices costs more than the products in them
 _MOST_NUMBERS = 1 << 23  # 64 MB
+_ALIKE, _NEAR = (
+    1e-5,
+    1e-2,
+)  # relative differences (of losses; of curvature and noise) beyond what rounding to float32 makes
+_OWNERS: weakref.WeakKeyDictionary[Any, Any] = (
+    weakref.WeakKeyDictionary()
+)  # a record -> the problem that it was made of
 _DIRECTIONS = 64  # columns of a Hessian pushed through the model at once
 
 
@@ -51,6 +59,51 @@ def as_vector(name: str, problem: Differentiable, params: Any) -> Array:
     """Return params, a vector (D,) or a record that has one (`Mode.vector`) as a finite float64 vector."""
     params = getattr(params, "vector", params)
     return _checks.vector(name, problem.flatten(params), problem.num_params)
+
+
+def vouch(record: Any, problem: Differentiable) -> None:
+    """Remember that a `Mode` or a law was made of this very problem, so that nothing need be read again to know it."""
+    _OWNERS[record] = weakref.ref(problem)
+
+
+def check_mode(name: str, problem: Differentiable, mode: Any) -> None:
+    """Raise where a `Mode` is of another problem of the same shapes: loss, gradient or curvature there are not what it says."""
+    if mode in _OWNERS and _OWNERS[mode]() is problem:
+        return
+    value, slope = loss_and_gradient(problem, mode.vector)
+    off = [f"the loss there is {value:.6g}, not {mode.loss:.6g}"] * (abs(value - mode.loss) > _ALIKE * (1 + abs(value)))
+    if mode.hessian is not None:
+        curvature = hessian(problem, mode.vector)
+        away = float(np.sqrt(problem.num_examples * max(slope @ np.linalg.solve(mode.hessian, slope), 0.0)))
+        off += [f"it is {away:.3g} posterior standard deviations from a minimum"] * (away > 0.1 + 2 * mode.distance)
+        off += ["the curvature there is another"] * (_apart(curvature, mode.hessian, mode.hessian) > _NEAR)
+    if off:
+        msg = f"{name} must be a mode of this problem, but {' and '.join(off)}: it was found for other data, prior or hyperparameters. Give gn.find_mode(problem), or leave it out."
+        raise ValueError(msg)
+    vouch(mode, problem)
+
+
+def check_law(problem: Differentiable, law: Any) -> None:
+    """Raise where a law (`measure.GaussianLaw`) is of another problem of the same shapes: gradient, curvature or noise at its mode differ."""
+    if law in _OWNERS and _OWNERS[law]() is problem:
+        return
+    slope, curvature = gradient_and_hessian(problem, law.mode)
+    noise, scale, other = gradient_moments(problem, law.mode)[1], law.mode_hessian, law.mode_gradient_covariance
+    off = ["curvature"] * (_apart(curvature, scale, scale) > _NEAR)
+    off += ["gradient noise"] * (_apart(noise, other, np.abs(other) + np.diag(np.diag(scale)) * 1e-9) > _NEAR)
+    if law.mode_gradient is not None:
+        change = slope - law.mode_gradient
+        off += ["gradient"] * (problem.num_examples * float(change @ np.linalg.solve(scale, change)) > _NEAR)
+    if off:
+        msg = f"law must be measure.gaussian_law of this problem, but the {' and the '.join(off)} at its mode are not this problem's: it was measured for other data, prior or hyperparameters. Measure it again, or leave it out."
+        raise ValueError(msg)
+    vouch(law, problem)
+
+
+def _apart(ours: Array, theirs: Array, scale: Array) -> float:
+    """Largest entry of a difference in units of the diagonal of `scale`, both by rows and by columns."""
+    unit = np.sqrt(np.maximum(np.diag(scale), 1e-300))
+    return float(np.abs((ours - theirs) / np.outer(unit, unit)).max())
 
 
 def check_dense(problem: Differentiable) -> None:

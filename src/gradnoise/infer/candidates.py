@@ -84,10 +84,10 @@ class Choice:
     @property
     def reason(self) -> str:
         """Why this one, in a sentence."""
-        within = [c for c in self.candidates if c.error <= self.max_variance_error]
+        planned = sum(c.plan is not None for c in self.candidates)
         return (
-            f"{self.best}; the cheapest of {len(within)} settings within the budget of {percent(self.max_variance_error)}, of "
-            f"{len(self.candidates)}."
+            f"{self.best}; the cheapest of {len(self.candidates)} settings within the budget of {percent(self.max_variance_error)} "
+            f"({planned} planned)."
         )
 
     def __str__(self) -> str:

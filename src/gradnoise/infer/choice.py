@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.candidates import Candidate, Choice
-from gradnoise.infer.langevin_step import fewest_steps
 from gradnoise.infer.planners import PLANNERS, plan
+from gradnoise.infer.planning import announce, telling
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.readable import number
-from gradnoise.infer.sampler import Refused, Simulation, check_run, check_size
+from gradnoise.infer.sampler import Refused, Simulation, check_run, check_size, place
+from gradnoise.infer.search import LENGTHY, MOST_TOLERANCE, Setting, prospects, searched, step_cost, undercuts
+from gradnoise.infer.way_out import MAX_TIME, by_nuts, checked_time, hopeless
 from gradnoise.stream import seed_of
 
 BATCH_SIZES = (32, 128, 512)
-STEP_OVERHEAD = 32  # example gradients that a step costs beside its batch: random numbers, loop
-MATRICES = 2  # matrices (D, D) that a step multiplies by, each as dear as D example gradients of a linear model
 FRACTIONS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+NAMED = "infer.nuts samples the posterior itself."
 RANK = 20  # of the step above 1000 parameters
 LARGE_FRACTION = 0.2
 METHODS = ("corrected_langevin", "constant_sgd", "iterate_averaging", "langevin", "sghmc")
@@ -32,8 +33,6 @@ TRIED: dict[str, tuple[dict[str, Any], ...]] = {
     "langevin": ({}, {"preconditioner": "curvature"}),
     "sghmc": tuple({"max_noise_share": share} for share in (0.5, 0.2, 0.1, 0.05)),
 }
-LENGTHY = ("langevin", "iterate_averaging")  # planned by reading the data again and again
-MOST_TOLERANCE = 0.99  # of iterate averaging, whose errors are shares of a variance
 BUDGET = {"iterate_averaging": "tolerance", "langevin": "max_variance_error", "sghmc": "max_variance_error"}
 
 
@@ -47,6 +46,7 @@ def choose(
     mode: Any = None,
     law: Any = None,
     key: Any = 0,
+    progress: Any = True,
 ) -> Choice:
     """Choose sampler, step and preconditioner within an error budget: least cost for an effective draw. Nothing is run.
 
@@ -67,10 +67,14 @@ def choose(
         From `find_mode` and `measure.gaussian_law`, where they are known already.
     key
         Seed of the variational law.
+    progress
+        True: a line for every stage and every candidate that is planned, on stderr; False, or a function for a run: none.
 
     Returns
     -------
     Choice
+        The cheapest within the budget; of costs within a thousandth of each other the earlier in the order of `methods`, then
+        of settings. Candidates that cannot be the cheapest are not planned: a bound on their cost is given in place of a plan.
 
     Raises
     ------
@@ -78,19 +82,42 @@ def choose(
         If no setting is within the budget: the message names the closest and its error. A setting whose draws would have the right
         variances and another shape (`Plan.doubts`) is passed over.
     """
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
+    seed_of(key)
+    _checks.progress(progress)
+    check_size(problem)
+    with telling(progress) as tell:
+        tell("the mode")
+        return _chosen(problem, asked, modes.as_mode(problem, mode), law, key, tell)
+
+
+class _Asked(NamedTuple):
+    """What a choice is made from: `max_variance_error`, and methods, batch sizes and sampling to try."""
+
+    budget: float
+    methods: tuple[str, ...]
+    sizes: tuple[int, ...]
+    sampling: str
+
+
+def _asked(problem: Any, max_variance_error: Any, batch_size: Any, methods: Any, sampling: Any) -> _Asked:
+    """Check what a choice takes, before the mode is looked for."""
     _checks.problem(problem)
     budget = _checks.positive("max_variance_error", max_variance_error)
-    _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
-    wanted = _methods(methods)
-    sizes = _sizes(batch_size, problem.num_examples, sampling)
-    seed_of(key)
-    check_size(problem)
-    found = modes.find_mode(problem) if mode is None else mode
-    known = measure.gaussian_law(problem, found, key=key) if law is None else law
-    tried = _tried(problem, wanted, sizes, budget, sampling, found, known)
-    ranked = _ranked(tried, budget)
-    while ranked[0].error <= budget and ranked[0].plan is not None and ranked[0].plan.doubts:
-        ranked = _ranked([_doubted(ranked[0]), *ranked[1:]], budget)
+    kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    return _Asked(budget, _methods(methods), _sizes(batch_size, problem.num_examples, kind), kind)
+
+
+def _chosen(problem: Any, asked: _Asked, mode: Any, law: Any, key: Any, tell: Callable[[str], None]) -> Choice:
+    budget, wanted, sizes, sampling = asked
+    tell("the Gaussian variational law")
+    known = place(problem, "posterior", mode=mode, law=law, key=key).law
+    ahead = prospects(problem, known, budget, sampling)
+
+    def planned(method: str, settings: dict[str, Any]) -> Candidate:
+        return _candidate(problem, method, settings, budget, sampling, mode, known)
+
+    ranked = _ranked(searched(_settings(wanted, sizes), ahead, planned, tell), budget)
     if not ranked[0].error <= budget:
         least = f" max_variance_error={_rounded_up(ranked[0].error)} would do." if ranked[0].plan is not None else ""
         msg = (
@@ -113,10 +140,15 @@ def sample(
     sampling: str = "with_replacement",
     mode: Any = None,
     law: Any = None,
+    max_time: float = MAX_TIME,
     progress: Any = True,
     **simulation: Unpack[Simulation],
 ) -> Posterior:
     """Sample the posterior: the sampler is chosen by predicted error and cost (`choose`), then run.
+
+    Where it is known before any run that no minibatch sampler will have the posterior (the law that all are tuned to is far from
+    it, or none can be planned), NUTS with all data runs instead, if its predicted time allows and `methods` is None; else it is
+    named, with its time.
 
     Parameters
     ----------
@@ -127,8 +159,10 @@ def sample(
         As in `choose`.
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
+    max_time
+        Seconds that NUTS may take, predicted by `truth.nuts_seconds`, where it is the way out; 0: never. The rest is not timed.
     progress
-        As in `simulate`; True also prints the choice, before anything runs.
+        As in `simulate`; True also prints the choice, before anything runs, and shows on a terminal what is being planned.
     simulation
         dtype, checkpoint, workers, threads: as in `simulate`.
 
@@ -136,7 +170,12 @@ def sample(
     -------
     Posterior
         `settings["choice"]` and the first reason of the verdict say why this sampler, `settings["candidates"]` what the others
-        would have done.
+        would have done. `method` is "NUTS" where that ran.
+
+    Raises
+    ------
+    Refused
+        Where no setting is within the budget and NUTS may not run: the message names it and its time.
 
     Examples
     --------
@@ -155,19 +194,34 @@ def sample(
     )  # fmt: skip
     if problem.num_params > derivatives.DENSE:
         return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
-    chosen = choose(
-        problem,
-        max_variance_error=max_variance_error,
-        batch_size=batch_size,
-        methods=methods,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        key=key,
-    )
-    _announce(chosen.reason, progress)
-    made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
-    told = made.chosen_for(chosen.reason)
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
+    limit = checked_time(max_time)
+    found = modes.as_mode(problem, mode)
+    chosen: Choice | None = None
+    why, refusal = "", None
+    try:
+        with telling(progress, lasting=False) as tell:
+            chosen = _chosen(problem, asked, found, law, key, tell)
+        why = hopeless(chosen.plan)
+    except (Refused, measure.NotConverged) as error:
+        why, refusal = f"no minibatch sampler can be planned: {str(error).removesuffix('.')}", error
+    named = ""
+    if why and methods is None:
+        made, named = by_nuts(
+            problem, found, why, num_draws=num_draws, num_chains=num_chains, key=key, max_time=limit,
+            checkpoint=simulation.get("checkpoint"), progress=progress,
+        )  # fmt: skip
+        if made is not None:
+            more = {} if chosen is None else {"candidates": str(chosen)}
+            return replace(made, settings={**made.settings, **more})
+    if chosen is None:
+        assert refusal is not None
+        msg = f"{refusal} {named or NAMED}"
+        raise type(refusal)(msg) from refusal
+    reason = f"{chosen.reason} {why[0].upper()}{why[1:]}: {named or NAMED}" if why else chosen.reason
+    announce(f"Chosen: {reason}", progress)
+    done = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
+    told = done.chosen_for(reason)
     return replace(told, settings={**told.settings, "candidates": str(chosen)})
 
 
@@ -222,67 +276,21 @@ def _sizes(batch_size: Any, num_examples: int, sampling: str) -> tuple[int, ...]
     return tuple(_checks.batch_size(b, num_examples, sampling) for b in sizes)
 
 
-def _tried(
-    problem: Any, methods: tuple[str, ...], sizes: tuple[int, ...], budget: float, sampling: str, mode: Any, law: Any
-) -> list[Candidate]:
-    """Plan every setting that could be the best, those first whose plans take no time; tell why the others were left."""
-    tried: list[Candidate] = []
-    for lengthy in (False, True):
-        for size in sizes:
-            for method in methods:
-                if (method in LENGTHY) != lengthy:
-                    continue
-                for settings in TRIED[method]:
-                    full = settings | {"batch_size": size}
-                    why = _left(problem, method, full, budget, sampling, law, tried)
-                    if why:
-                        tried.append(Candidate(method, full, None, math.inf, math.inf, why))
-                    else:
-                        tried.append(_candidate(problem, method, full, budget, sampling, mode, law))
-    return tried
-
-
-def _left(
-    problem: Any,
-    method: str,
-    settings: dict[str, Any],
-    budget: float,
-    sampling: str,
-    law: Any,
-    tried: list[Candidate],
-) -> str:
-    """Say why a setting need not be planned, because it cannot be the cheapest; "" where it must be."""
-    size = settings["batch_size"]
-    within = [c for c in tried if c.error <= budget]
-    if method not in LENGTHY or not within:
-        return ""
-    if method == "iterate_averaging":
-        steps = float(problem.num_examples // size)
-    else:
-        noise = {"num_examples": problem.num_examples, "batch_size": size, "sampling": sampling}
-        kind = settings.get("preconditioner")
-        steps = fewest_steps(law, law.covariance if kind == "curvature" else None, budget, noise)
-    cost, cheapest = steps * _step_cost(problem, size), min(c.cost for c in within)
-    if cost < cheapest:
-        return ""
-    return f"not planned: cannot be cheaper than {number(cost)} example gradients a draw"
+def _settings(methods: tuple[str, ...], sizes: tuple[int, ...]) -> list[Setting]:
+    """List every setting that could be the best, the preferred first: of two that cost the same the earlier is taken."""
+    ordered = [m for m in methods if m not in LENGTHY] + [m for m in methods if m in LENGTHY]
+    return [(m, {**tried, "batch_size": size}) for size in sizes for m in ordered for tried in TRIED[m]]
 
 
 def _ranked(candidates: list[Candidate], budget: float) -> tuple[Candidate, ...]:
-    """Put those within the budget first, the cheapest of them ahead, then the others by error."""
-    return tuple(sorted(candidates, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error)))
-
-
-def _doubted(candidate: Candidate) -> Candidate:
-    """Return a candidate whose variances are within the budget, and whose draws are expected to be off all the same."""
-    assert candidate.plan is not None
-    why = candidate.plan.doubts[0].removesuffix(".")
-    return replace(candidate, plan=None, error=math.inf, cost=math.inf, reason=why)
-
-
-def _step_cost(problem: Any, size: int) -> int:
-    """Count the example gradients that a step is worth."""
-    return size + STEP_OVERHEAD + MATRICES * int(problem.num_params)
+    """Put the one to take first, then those within the budget by cost, then the others by error."""
+    ranked = sorted(candidates, key=lambda c: (c.error > budget, c.cost if c.error <= budget else c.error))
+    order = {id(c): i for i, c in enumerate(candidates)}
+    first = ranked[0]
+    for other in ranked[1:]:
+        if other.error <= budget and undercuts(other.cost, order[id(other)], first.cost, order[id(first)]):
+            first = other
+    return (first, *(c for c in ranked if c is not first))
 
 
 def _candidate(
@@ -295,19 +303,16 @@ def _candidate(
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
     except Refused as refusal:
         return Candidate(method, settings, None, math.inf, math.inf, str(refusal).split(". ")[0].removesuffix("."))
-    cost = max(made.iact, 1.0) * _step_cost(problem, settings["batch_size"])
-    return Candidate(method, settings, made, made.expected_error, cost)
+    return Candidate(
+        method,
+        settings,
+        made,
+        made.expected_error,
+        max(made.iact, 1.0) * step_cost(problem.num_params, settings["batch_size"]),
+    )
 
 
 def _rounded_up(error: float) -> str:
     """Return an error to two digits, rounded up."""
     digits = 1 - math.floor(math.log10(error))
     return f"{math.ceil(error * 10**digits) / 10**digits:.2g}"
-
-
-def _announce(reason: str, progress: Any) -> None:
-    """Print the choice, where a progress bar would be shown."""
-    if progress is True:
-        from rich.console import Console
-
-        Console(stderr=True, highlight=False).print(f"Chosen: {reason}", markup=False)

@@ -14,13 +14,15 @@ import scipy.optimize
 from gradnoise import _checks, _tree, derivatives, theory
 from gradnoise import mode as modes
 from gradnoise._types import AnyArray, Array, Pytree
+from gradnoise.measure import stationary_law
 from gradnoise.problem import Problem
 
-LAWS = ("constant_sgd", "posterior", "plug_in")
+LAWS = ("constant_sgd", "own", "posterior", "plug_in")
 CURVATURE_ROWS = 2048  # examples that the curvature in η is taken from
 NEARING, NEAR = 60, 0.1  # steps of EM before the root is sought, and the move at which they are near it
 FARTHEST = 30.0  # of a log hyperparameter from where it was given: beyond, it has run away
-SETTLED = 1e-7  # of a fixed point's equation, relative to its curvature
+SETTLED, ROUGHLY = 1e-7, 2e-3  # of a fixed point's equation, relative to its curvature; where the law in it is iterated
+STEP_CHANGE, STEPS = 1e-3, 30  # relative change of Tr C at which step and law agree, and the rounds that they may take
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,8 @@ def fixed_point(
         From `joint_problem`; at most 1000 parameters.
     law
         Covariance of q: that of constant SGD as an Ornstein-Uhlenbeck process ("constant_sgd": where `variational_em`
-        settles as its rates go to 0), Laplace's (N H)⁻¹ ("posterior": where the evidence is stationary if the loss is
+        settles as its rates and its step go to 0), that at the step itself with its noise averaged over it, as the step is tuned
+        ("own": exact for a quadratic loss; None where it has no variance), Laplace's (N H)⁻¹ ("posterior": where the evidence is stationary if the loss is
         quadratic), or 0 ("plug_in": the joint optimum of θ and η, which may not exist).
     batch_size, sampling, rate
         Of constant SGD, as in `hyperparameter_sgd`.
@@ -263,12 +266,16 @@ def fixed_point(
         problem = joint.at(log)
         found = modes.find_mode(problem, init=here["init"])
         here["init"] = found.vector
-        covariance = _covariance(problem, found, law, batch_size, sampling, rate)
-        points = found.vector[None]
+        centre = found.vector
+        if law == "own":
+            centre, covariance = _own_law(problem, found, batch_size, sampling, rate)
+        else:
+            covariance = _covariance(problem, found, law, batch_size, sampling, rate)
+        points = centre[None]
         if covariance is not None:
             values, vectors = np.linalg.eigh(covariance)
             root = vectors * np.sqrt(np.maximum(values, 0) * len(values))
-            points = np.concatenate([found.vector + root.T, found.vector - root.T])
+            points = np.concatenate([centre + root.T, centre - root.T])
         with jax.enable_x64(True):
             return np.asarray(_slopes(joint.problem, log, points)) / joint.curvature
 
@@ -279,11 +286,17 @@ def fixed_point(
             log = log - move
             if np.abs(move).max() < NEAR or np.abs(log).max() > FARTHEST:
                 break
-        found = scipy.optimize.root(equation, log, method="hybr", options={"xtol": 1e-10, "factor": 1.0})
+        found = scipy.optimize.root(
+            equation, log, method="hybr", options={"xtol": 1e-4 if law == "own" else 1e-10, "factor": 1.0}
+        )
         end = np.abs(equation(found.x)).max()
     except (modes.NotAMinimum, RuntimeError, np.linalg.LinAlgError, ValueError):
         return None
-    return np.asarray(found.x) if end <= SETTLED and np.abs(found.x).max() < FARTHEST else None
+    return (
+        np.asarray(found.x)
+        if end <= (ROUGHLY if law == "own" else SETTLED) and np.abs(found.x).max() < FARTHEST
+        else None
+    )
 
 
 def _covariance(
@@ -300,6 +313,28 @@ def _covariance(
     return theory.stationary_covariance(
         hessian, noise, learning_rate=1.0, preconditioner=step, time="continuous", **common
     )
+
+
+def _own_law(problem: Problem, mode: Any, batch_size: int | None, sampling: str, rate: Any) -> tuple[Array, Array]:
+    """Mean (D,) and covariance (D, D) of constant SGD in discrete time, noise and the step tuned to it averaged over that law itself."""
+    hessian = derivatives.hessian(problem, mode.vector)
+    noise = derivatives.gradient_moments(problem, mode.vector)[1]
+    start = None
+    for _ in range(STEPS):
+        step, common = _step(problem, hessian, noise, batch_size, sampling, rate)
+        found = stationary_law(
+            problem, mode, learning_rate=1.0, preconditioner=step, start=start, batch_size=common["batch_size"],
+            sampling=sampling,
+        )  # fmt: skip
+        if found is None:
+            msg = "constant SGD has no stationary law at this step."
+            raise RuntimeError(msg)
+        change = np.abs(np.diag(found.gradient_covariance) / np.maximum(np.diag(noise), 1e-300) - 1).max()
+        noise, start = found.gradient_covariance, found.covariance
+        if change < STEP_CHANGE or not isinstance(rate, str):
+            return found.mean, found.covariance
+    msg = "the step and the law of constant SGD do not settle together."
+    raise RuntimeError(msg)
 
 
 def relaxation_rates(joint: Joint, log: Array, *, batch_size: int, sampling: str, rate: Any) -> Array:

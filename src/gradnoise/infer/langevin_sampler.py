@@ -21,6 +21,7 @@ from gradnoise.oracles import minibatch
 from gradnoise.processes import Decreasing
 from gradnoise.processes import langevin as langevin_process
 from gradnoise.processes.overdamped import checked_schedule
+from gradnoise.theory.chain import longest_memory
 
 FEW = 50  # examples times batch size below which the law of shuffled epochs is only roughly what is predicted
 
@@ -268,7 +269,7 @@ def _plan(
         sampling="with_replacement" if shuffled else sampling,
         num_examples=problem.num_examples,
     )
-    iact = max(chain.worst_iact(), chain.worst_iact(quadratic=True))
+    iact = longest_memory(chain)
     return Plan(
         method=method,
         problem=problem,

@@ -22,6 +22,9 @@ DRIFT = 0.02  # of a log hyperparameter over the averaged half that counts as no
 FAR = 0.1  # drift that counts as not settled whatever its standard error
 NEAR = 0.1  # nats of log evidence below its optimum that count as at it
 ROUNDING = 1e-6  # nats
+OWN_LAW = (
+    100  # parameters up to which the law at a finite step is sought for the prediction: every trial of it is a search
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,9 @@ class VariationalEM:
     steps, history
         Ends of the windows (W,), and each chain's mean over each window (chain, W, h).
     fixed_point
-        Where the algorithm settles as its rates go to 0, q being the Ornstein-Uhlenbeck law (h,); None where it is not
-        sought (more than 1000 parameters) or was not found (see `lost`).
+        Where the algorithm settles as the rates of the hyperparameters go to 0 (h,), q being the law of constant SGD at its step
+        with the noise averaged over it, or, above 100 parameters and where that is not found, its Ornstein-Uhlenbeck law, which
+        holds for small steps; None where it is not sought (more than 1000 parameters) or was not found (see `lost`).
     drift
         Change of the log (h,) from the third to the last quarter of the steps, `Estimate` over chains.
     problem
@@ -83,6 +87,25 @@ class VariationalEM:
         off = np.abs(self.drift.value)
         return not self.lost and bool((off <= np.clip(3 * self.drift.standard_error, DRIFT, FAR)).all())
 
+    @property
+    def missed(self) -> Array:
+        """Logs of the final values over those predicted (h,), where they are further off than 2 % and three standard errors; else 0."""
+        if self.fixed_point is None:
+            return np.zeros(len(self.names))
+        off = np.log(np.asarray(self.final.value) / self.fixed_point)
+        error = np.asarray(self.final.standard_error) / np.asarray(self.final.value)
+        return np.where(np.abs(off) > np.maximum(3 * error, DRIFT), off, 0.0)
+
+    def against_prediction(self) -> str:
+        """Say which hyperparameters are not where they were predicted, in per cent and standard errors; "" where all are."""
+        error = np.asarray(self.final.standard_error) / np.asarray(self.final.value)
+        return " and ".join(
+            f"{name} is {100 * abs(np.expm1(off)):.2g} % {'above' if off > 0 else 'below'} its prediction "
+            f"({abs(off) / max(one, 1e-300):.2g} standard errors)"
+            for name, off, one in zip(self.names, self.missed, error, strict=True)
+            if off
+        )
+
     def __str__(self) -> str:
         told = [
             f"{name} = {value:.4g} ± {error:.2g}"
@@ -98,7 +121,8 @@ class VariationalEM:
             best = f"; exact optimum of the evidence: {', '.join(f'{v:.4g}' for v in self.exact)}, {self.evidence_lost:.2g} nats higher"
         best *= self.fixed_point is not None or self.exact is not None
         state = "settled" if self.settled else "no fixed point was found" if self.lost else "still moving"
-        return f"{', '.join(told)}{aim}; {state} after {self.steps[-1]:,} steps{best}"
+        where = f" ({off})" if (off := self.against_prediction()) else ""
+        return f"{', '.join(told)}{aim}; {state} after {self.steps[-1]:,} steps{where}{best}"
 
 
 def learnt(joint: Joint, run: Any, logs: Array, window: int, size: int, sampling: str, ahead: Outlook) -> VariationalEM:
@@ -110,7 +134,7 @@ def learnt(joint: Joint, run: Any, logs: Array, window: int, size: int, sampling
     values, here = joint.values(over.value), np.asarray(over.value)
     aim, best, gap, why = None, None, None, ""
     if joint.base.num_params <= derivatives.DENSE:
-        aim = fixed_point(joint, batch_size=size, sampling=sampling, rate=ahead.rate, log_start=here)
+        aim = _predicted(joint, here, batch_size=size, sampling=sampling, rate=ahead.rate)
         best, gap = _exact(joint, here)
         if aim is None:
             why = told_away(joint, here[None], np.abs(here) >= np.abs(here).max(), ahead._replace(aim=None))
@@ -128,6 +152,15 @@ def learnt(joint: Joint, run: Any, logs: Array, window: int, size: int, sampling
         gap,
         why,
     )
+
+
+def _predicted(joint: Joint, here: Array, **law: Any) -> Array | None:
+    """Return where the algorithm should settle, by the law at its finite step where that can be had, else by that of small steps."""
+    small = fixed_point(joint, log_start=here, **law)
+    if joint.base.num_params > OWN_LAW:
+        return small
+    own = fixed_point(joint, law="own", log_start=here if small is None else small, **law)
+    return small if own is None else own
 
 
 def _exact(joint: Joint, log: Array) -> tuple[Array | None, float | None]:
@@ -159,4 +192,12 @@ def judged(verdict: Verdict, found: VariationalEM, chosen: str) -> Verdict:
             "No fixed point was found: with the spread of constant SGD's law the equation of the hyperparameters has no root in reach, so "
             f"they run on for ever, and the value is only where the rates left them. {found.lost_why}"
         )
+    if off := found.against_prediction():
+        level = "approximate" if level == "trustworthy" else level
+        why.append(
+            f"The hyperparameters did not settle where they should: {off}. The prediction holds for slow hyperparameters and for noise "
+            "estimates without error; take a larger batch_size, or a smaller hyper_rate with more num_steps."
+        )
+    for name, missed in zip(found.names, found.missed, strict=True):
+        numbers[f"{name}_off_prediction"] = float(missed)
     return Verdict(level if found.settled else "not trustworthy", (*why, *verdict.reasons), numbers)

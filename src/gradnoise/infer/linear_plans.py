@@ -11,6 +11,7 @@ from gradnoise._types import Array
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.sampler import Place
 from gradnoise.theory import LinearChain
+from gradnoise.theory.chain import longest_memory
 
 
 def from_chain(
@@ -24,8 +25,9 @@ def from_chain(
     drift_matters: bool,
     settings: dict[str, Any] | None = None,
     warnings: tuple[str, ...] = (),
+    iact: float | None = None,
 ) -> Plan:
-    """Plan a sampler whose iterates follow a linear chain: everything is read off it."""
+    """Plan a sampler whose iterates follow a linear chain: everything is read off it, `iact` too unless it is known."""
     return Plan(
         method=method,
         problem=problem,
@@ -35,7 +37,7 @@ def from_chain(
         predicted_covariance=chain.covariance,
         target=where.law.covariance if target is None else target,
         start=chain.covariance,
-        iact=max(chain.worst_iact(), chain.worst_iact(quadratic=True)),
+        iact=longest_memory(chain) if iact is None else iact,
         relaxation_time=chain.relaxation_time,
         drift_matters=drift_matters,
         chain=chain,

@@ -59,7 +59,7 @@ def place(
         _checks.integer("num_law_draws", num_law_draws, low=2)
     if mode is not None or law is None:
         mode = modes.as_mode(problem, mode)
-    law = _law(problem, mode, at, num_law_draws, key) if law is None else _checked_law(problem, law)
+    law = _law(problem, mode, at, num_law_draws, key) if law is None else checked_law(problem, law)
     if at == "posterior":
         return Place(law.mean, law.hessian, law.gradient_covariance, law, at)
     geometry = measure.local_geometry(problem, law.mode, at=at, num_draws=num_law_draws, key=key)
@@ -76,7 +76,8 @@ def _law(problem: Any, mode: Any, at: str, num_law_draws: int | None, key: Any) 
         return measure.gaussian_law(problem, mode, at="laplace", num_draws=num_law_draws, key=key)
 
 
-def _checked_law(problem: Any, law: Any) -> Any:
+def checked_law(problem: Any, law: Any) -> Any:
+    """Return `law` if it was measured for this problem."""
     size, examples = np.shape(getattr(law, "mean", ())), getattr(law, "num_examples", None)
     if size != (problem.num_params,) or examples != problem.num_examples:
         msg = (
@@ -84,6 +85,8 @@ def _checked_law(problem: Any, law: Any) -> Any:
             f"got {_checks.shown(law)}."
         )
         raise ValueError(msg)
+    if isinstance(law, measure.GaussianLaw):
+        derivatives.check_law(problem, law)
     return law
 
 

@@ -25,6 +25,10 @@ DIVERGENT = 0.01  # share of transitions above which the draws are not used; any
 FEWEST_DRAWS = 4  # a chain: both halves need a variance
 LEAPFROGS = 16  # gradients a NUTS draw is counted at
 WARM_UP = 500
+ACCEPTANCE = 0.8  # that NUTS tunes its step for
+COMPILATION = 15.0  # seconds that compiling NUTS takes: 10 to 20 on two cores, whatever the problem
+DISPATCH = 0.01  # seconds of a gradient above which what surrounds it does not count
+REPEATED = 50
 
 
 def reference(
@@ -100,7 +104,46 @@ def gradient_seconds(problem: Any, mode: Any) -> float:
     return (time.perf_counter() - began) / 3
 
 
-def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: Any = None) -> Posterior:
+def nuts_seconds(problem: Any, mode: Any, *, num_draws: int, num_chains: int) -> float:
+    """Predict the wall time of `nuts` on this machine: compilation, and gradients of the warm-up and of the draws.
+
+    A gradient of all chains at once is timed here, after its own compilation, without dispatch where that counts. A draw is taken
+    to need `LEAPFROGS` of them: chains run in step, so each waits for the longest trajectory, of 7 or 15 steps on most
+    posteriors; one with a funnel or with far tails may need ten times as many.
+    """
+    return COMPILATION + _chains_seconds(problem, mode, num_chains) * LEAPFROGS * (WARM_UP + num_draws)
+
+
+def _chains_seconds(problem: Any, mode: Any, num_chains: int) -> float:
+    """Wall time of one gradient over all data for each of the chains."""
+    single = gradient_seconds(problem, mode)
+    if single > DISPATCH:
+        return single * num_chains
+    points = np.tile(mode.vector, (num_chains, 1))
+    with jax.enable_x64(True):
+        wide = _tree.cast(problem, np.float64)
+        jax.block_until_ready(_many_gradients(wide, points))
+        began = time.perf_counter()
+        jax.block_until_ready(_many_gradients(wide, points))
+    return (time.perf_counter() - began) / REPEATED
+
+
+@jax.jit
+def _many_gradients(problem: Any, points: Any) -> Any:
+    """Move points (chains, D) by a little of their gradients, `REPEATED` times."""
+    slope = jax.vmap(jax.grad(lambda vector: problem.loss(problem.unflatten(vector))))
+    return jax.lax.fori_loop(0, REPEATED, lambda _, at: at - 1e-9 * slope(at), points)
+
+
+def nuts(
+    problem: Any,
+    *,
+    num_draws: int,
+    num_chains: int,
+    key: Any = 0,
+    mode: Any = None,
+    target_acceptance: float = ACCEPTANCE,
+) -> Posterior:
     """Sample by NUTS (BlackJAX, window adaptation) in coordinates whitened by the curvature at the mode, in float64.
 
     The verdict is "trustworthy" for at least max(100, 5 D) effective draws, split R-hat up to 1.01 and no divergent
@@ -116,8 +159,12 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         Seed.
     mode
         From `find_mode` (or its params or vector), where it is known already.
+    target_acceptance
+        Acceptance rate that the warm-up tunes the step for, in (0, 1): nearer to 1 for posteriors with far tails or sharp bends,
+        whose transitions diverge at larger steps.
     """
     draws, chains = _check_nuts(num_draws, num_chains)
+    aim = _checks.within("target_acceptance", target_acceptance, 0.0, 1.0, closed="neither")
     seed = seed_of(key)
     found = modes.as_mode(problem, mode)
     here = found.vector
@@ -126,7 +173,7 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(seed), chains)
         whitened, divergent = jax.device_get(
-            _all_chains(_tree.cast(problem, np.float64), here, root, keys, start, draws)
+            _all_chains(_tree.cast(problem, np.float64), here, root, keys, start, draws, aim)
         )
     effective, r_hat, bad = _effective(whitened), _split_r_hat(whitened), int(np.sum(divergent))
     return Posterior(
@@ -163,14 +210,16 @@ def judge_nuts(dim: int, chains: int, draws: int, effective: float, r_hat: float
     return Verdict("trustworthy" if r_hat <= R_HAT and divergent == 0 else "approximate", (told,), numbers)
 
 
-def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_draws: int) -> tuple[Any, Any]:
+def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_draws: int, aim: Any) -> tuple[Any, Any]:
     import blackjax
 
     def log_density(z: Any) -> Any:
         return -problem.num_examples * problem.loss(problem.unflatten(centre + root @ z))
 
     warm, sample = jax.random.split(key)
-    (state, parameters), _ = blackjax.window_adaptation(blackjax.nuts, log_density).run(warm, start, num_steps=WARM_UP)
+    (state, parameters), _ = blackjax.window_adaptation(blackjax.nuts, log_density, target_acceptance_rate=aim).run(
+        warm, start, num_steps=WARM_UP
+    )
     kernel = blackjax.nuts(log_density, **parameters)
 
     def step(state: Any, key: Any) -> Any:
@@ -181,7 +230,9 @@ def _one_chain(problem: Any, centre: Any, root: Any, key: Any, start: Any, num_d
     return positions, jnp.sum(divergent)
 
 
-_all_chains = jax.jit(jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None)), static_argnums=5)  # compiles once
+_all_chains = jax.jit(
+    jax.vmap(_one_chain, in_axes=(None, None, None, 0, 0, None, None)), static_argnums=5
+)  # compiles once
 
 
 def _effective(draws: Array) -> float:

@@ -15,6 +15,7 @@ from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_moves, check_run, place
+from gradnoise.measure import score_averages
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
@@ -267,7 +268,7 @@ def _over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
     sandwich = np.asarray(inverse @ law.mode_gradient_covariance @ inverse / problem.num_examples)
     sandwich = _checks.symmetric("target's sandwich", (sandwich + sandwich.T) / 2, definite="positive")
     normals = mirrored_normals(problem.num_examples, len(law.mode))
-    over = derivatives.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
+    over = score_averages.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
     centred = dataclasses.replace(law, mean=law.mode)
     return Place(law.mode, over.hessian, over.gradient_covariance, centred, "sandwich"), sandwich
 
@@ -277,7 +278,7 @@ def _tempered(problem: Any, where: Place, heat: float) -> Place:
     normals = mirrored_normals(problem.num_examples, len(where.mean))
     mean, covariance = where.mean, heat * where.covariance
     for _ in range(TEMPERED):
-        over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
+        over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
         if np.linalg.eigvalsh(over.hessian)[0] <= 0:
             break
         new = heat * np.linalg.inv(problem.num_examples * over.hessian)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import numpy as np
+from scipy.linalg import eigh
 
-from gradnoise import _checks, derivatives, theory
+from gradnoise import _checks, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.linear_plans import from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, check_size, place
+from gradnoise.measure import score_averages
 from gradnoise.measure.self_consistent import mirrored_normals
 from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
 from gradnoise.processes import kinetic
 from gradnoise.theory.kinetic_flows import program_of
+from gradnoise.theory.kinetic_search import memory_of_pairs
 
 NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
 TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4
@@ -198,6 +201,7 @@ def plan_sghmc(
         chain,
         settled,
         drift_matters=False,
+        iact=_memory(where, noise, common, tuned, corrected) if isinstance(mass, str) and settled is where else None,
         settings={
             "batch_size": size,
             "scheme": scheme,
@@ -210,6 +214,17 @@ def plan_sghmc(
     )
 
 
+def _memory(where: Place, noise: Array, common: dict[str, Any], tuned: dict[str, Any], corrected: bool) -> float | None:
+    """Return the worst autocorrelation time where the mass is the curvature: directions of noise relative to it do not mix."""
+    examples = common["num_examples"]
+    batch = theory.batch_noise(
+        noise, batch_size=common["batch_size"], sampling=common["sampling"], num_examples=examples
+    )
+    strengths = np.maximum(examples * eigh(batch, where.hessian, eigvals_only=True), 0.0)
+    found = memory_of_pairs(strengths, common["scheme"], tuned["step_size"], tuned["friction"], corrected=corrected)
+    return found if np.isfinite(found) else None
+
+
 def _settled(
     problem: Any, where: Place, noise: Array, anchor: Any, setting: dict[str, Any]
 ) -> tuple[Place, theory.LinearChain]:
@@ -220,7 +235,7 @@ def _settled(
     normals, mean = mirrored_normals(problem.num_examples, problem.num_params), where.mean
     for _ in range(ITERATIONS):
         points = mean + normals @ np.linalg.cholesky(chain.covariance).T
-        over = derivatives.averages(problem, points)
+        over = score_averages.averages(problem, points)
         around = over.gradient_covariance if anchor is None else difference_covariance(problem, anchor, points)
         new = theory.kinetic_chain(over.hessian, around, **setting)
         if not new.spectral_radius < 1 or np.trace(new.covariance) > RUNAWAY * np.trace(where.law.covariance):

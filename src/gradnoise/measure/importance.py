@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from gradnoise import derivatives
 from gradnoise._types import Array
+from gradnoise.measure import score_averages
 from gradnoise.stream import seed_of
 
 DRAWS = 1000
@@ -96,7 +96,7 @@ def nearness(
     random = np.random.default_rng([seed_of(key), 1])
     z = random.standard_normal((2 * half, size))
     z[half:] /= np.sqrt(random.chisquare(FREEDOM, half) / FREEDOM)[:, None]
-    losses = derivatives.losses(problem, mean + z @ np.linalg.cholesky(covariance).T)
+    losses = score_averages.losses(problem, mean + z @ np.linalg.cholesky(covariance).T)
     log_density = -problem.num_examples * losses / temperature
     squares = (z * z).sum(1)
     log_gaussian = -squares / 2 - size * math.log(2 * math.pi) / 2

@@ -12,6 +12,7 @@ import scipy.stats
 
 from gradnoise import _checks, derivatives
 from gradnoise._types import Array
+from gradnoise.measure import score_averages
 from gradnoise.measure.importance import Nearness, nearness
 from gradnoise.problem import Problem
 from gradnoise.stream import seed_of
@@ -54,6 +55,8 @@ class GaussianLaw:
         Names of the D parameters.
     nearness
         How far the law is from the posterior itself (`measure.nearness`).
+    mode_gradient
+        ∇L at `mode` (D,): with curvature and noise there it tells whether a law is of the problem that it is given with.
     """
 
     mean: Array
@@ -72,6 +75,7 @@ class GaussianLaw:
     covariance_change: float
     names: tuple[str, ...] = field(repr=False)
     nearness: Nearness | None = field(default=None, repr=False)
+    mode_gradient: Array | None = field(default=None, repr=False)
 
     @property
     def noise_drift(self) -> float:
@@ -148,7 +152,9 @@ def gaussian_law(
     derivatives.check_dense(problem)
     draws = _num_draws(problem, num_draws)
     mode = derivatives.as_vector("params", problem, params)
-    hessian = derivatives.hessian(problem, mode)
+    if hasattr(params, "gradient_norm"):  # a `Mode`
+        derivatives.check_mode("params", problem, params)
+    slope, hessian = derivatives.gradient_and_hessian(problem, mode)
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         msg = "params must be a mode, but the Hessian there has an eigenvalue <= 0. Give find_mode(problem)."
         raise ValueError(msg)
@@ -156,8 +162,8 @@ def gaussian_law(
     mean, covariance, steps, distance, change = mode, _inverse(problem.num_examples * hessian), 0, 0.0, 0.0
     if at == "posterior":
         mean, covariance, steps, distance, change = _newton(problem, mean, covariance, normals, limit)
-    over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
-    return GaussianLaw(
+    over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
+    law = GaussianLaw(
         mean=mean,
         covariance=covariance,
         hessian=over.hessian,
@@ -174,7 +180,10 @@ def gaussian_law(
         covariance_change=change,
         names=problem.parameter_names,
         nearness=nearness(problem, mean, covariance, key=key),
+        mode_gradient=slope,
     )
+    derivatives.vouch(law, problem)
+    return law
 
 
 def _newton(
@@ -192,7 +201,7 @@ def _newton(
     for iteration in range(1, limit + 1):
         mean, covariance = start + unit @ state[:size], unit @ _inverse(state[size:].reshape(size, size)) @ unit.T
         root = np.linalg.cholesky(covariance)
-        slope, hessian = derivatives.average_curvature(problem, mean + normals @ root.T)
+        slope, hessian = score_averages.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
         if not values[0] > 0:
             msg = f"gaussian_law met an averaged Hessian with eigenvalue {values[0]:.3g} <= 0 (relative to 1/Σ) in iteration {iteration}: the posterior is far from Gaussian. measure.gaussian_law(..., at='laplace') is left, given to a sampler as law, but expect little of it."

@@ -11,6 +11,7 @@ from jax import lax
 
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.measure import score_averages
 from gradnoise.measure.fewer_rows import FewerRows, fewer_rows
 from gradnoise.problem import Problem
 
@@ -183,7 +184,7 @@ class _Averages:
     def _over(self, rows: Any, mean: Array, covariance: Array) -> tuple[Array, ...]:
         values, vectors = np.linalg.eigh(covariance)
         points = mean + self.normals @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-        over = derivatives.averages(rows, points)
+        over = score_averages.averages(rows, points)
         return (*over, _persistent(rows, points) if self.shuffled else over.gradient_covariance)
 
 

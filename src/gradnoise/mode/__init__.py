@@ -120,12 +120,13 @@ def find_mode(
 
 
 def as_mode(problem: Problem, mode: Any) -> Mode:
-    """Return a `Mode` as it is, params or a vector (D,) certified within 0.1 posterior standard deviations; None is looked for."""
+    """Return a `Mode` of this problem as it is, params or a vector (D,) certified within 0.1 posterior standard deviations; None is looked for."""
     _checks.problem(problem)
     if mode is None:
         return find_mode(problem)
     vector = derivatives.as_vector("mode", problem, mode)
     if isinstance(mode, Mode):
+        derivatives.check_mode("mode", problem, mode)
         return mode
     search = searched(problem)
     distance = math.sqrt(problem.num_examples * decrement(search, vector))
@@ -137,7 +138,9 @@ def as_mode(problem: Problem, mode: Any) -> Mode:
     if not distance <= _NEAR:
         msg = f"mode must be a minimum of the loss, got params {distance:.3g} posterior standard deviations from one. Give gn.find_mode(problem), or leave it out."
         raise ValueError(msg)
-    return replace(_certified(problem, search, Found(vector, 0, None), _NEAR), method="given")
+    given = replace(_certified(problem, search, Found(vector, 0, None), _NEAR), method="given")
+    derivatives.vouch(given, problem)
+    return given
 
 
 def _certified(problem: Problem, search: Search, found: Found, tolerance: float) -> Mode:
@@ -153,7 +156,7 @@ def _certified(problem: Problem, search: Search, found: Found, tolerance: float)
         msg = f"the search ended at a saddle: the smallest eigenvalue of the Hessian is {smallest:.3g}, along {_named(problem, soft.directions[0])}. Give another init."
         raise NotAMinimum(msg)
     _check_surroundings(problem, vector, _with_newton(soft, slope, step))
-    return Mode(
+    mode = Mode(
         params=jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), problem.unflatten(vector), problem.init),
         vector=vector,
         loss=derivatives.loss(problem, vector),
@@ -165,6 +168,8 @@ def _certified(problem: Problem, search: Search, found: Found, tolerance: float)
         method=search.method,
         names=problem.parameter_names,
     )
+    derivatives.vouch(mode, problem)
+    return mode
 
 
 def _with_newton(soft: Soft, slope: Array, step: Array) -> Soft:

@@ -250,6 +250,36 @@ class LinearChain:
             raise ValueError(msg)
 
 
+def longest_memory(chain: LinearChain) -> float:
+    """Return the larger of `worst_iact()` and `worst_iact(quadratic=True)`, the latter left out where it cannot be the larger.
+
+    With the whitened transition G and W = (I+G)(I−G)⁻¹, whose symmetric part's largest eigenvalue is the linear time, the quadratic
+    one is that of (W⊗1 + 1⊗W)⁻¹ + (W⁻¹⊗1 + 1⊗W⁻¹)⁻¹, at most 1/2m + 1/2m', m and m' the smallest eigenvalues of the symmetric
+    parts of W and W⁻¹ (for a single mode this is equality).
+    """
+    linear = chain.worst_iact()
+    return linear if _quadratic_at_most(chain) <= linear else max(linear, chain.worst_iact(quadratic=True))
+
+
+def _quadratic_at_most(chain: LinearChain) -> float:
+    if chain.readout.shape[0] != chain.readout.shape[1]:
+        return math.inf
+    whiten = _whitener(chain.state_covariance)
+    inner = whiten.T @ chain.transition @ chain.state_covariance @ whiten
+    one = np.eye(len(inner))
+    total = 0.0
+    for above, below in ((one + inner, one - inner), (one - inner, one + inner)):
+        try:
+            ratio = np.linalg.solve(below, above)
+        except np.linalg.LinAlgError:
+            return math.inf
+        least = float(np.linalg.eigvalsh(_symmetrised(ratio))[0])
+        if not least > 0:
+            return math.inf
+        total += 1 / (2 * least)
+    return total * (1 - 1e-9)  # rounding: equality holds where all modes are alike
+
+
 def checked_chain(chain: LinearChain) -> LinearChain:
     """Return `chain` if it is one."""
     if not isinstance(chain, LinearChain):

@@ -133,6 +133,8 @@ def kinetic_tuning(
         if found is None:
             continue
         setting = common | {"step_size": found[0], "friction": found[1]}
+        if isinstance(mass, str):  # D pairs of numbers, the extreme ones of which were searched over
+            return _of_pairs(hessian, noise, strengths, program, setting, found[2], limits)
         share = _share(hessian, noise, setting)
         if limits.corrected and share <= limits.share * (1 + 1e-6):
             injected = kinetic_correction(hessian, noise, **setting)
@@ -235,14 +237,11 @@ def _worst_times(
     rates: Array, strengths: Array, program: Program, step: Array, friction: Array, limits: _Limits
 ) -> Array:
     """max(τ, τ₂) over the modes for each (h, γ), or infinity where a bound is broken; positions in posterior deviations."""
-    transition, kick, injected = mode_maps(rates, program, step[:, None], friction[:, None])
+    transition, from_kick, from_rubbing = _pair_maps(rates, program, step[:, None], friction[:, None])
     det = transition[..., 0, 0] * transition[..., 1, 1] - transition[..., 0, 1] * transition[..., 1, 0]
     trace = transition[..., 0, 0] + transition[..., 1, 1]
     stable = (np.abs(det) < 1 - 1e-12) & (np.abs(trace) < (1 + det) * (1 - 1e-12))
     transition = np.where(stable[..., None, None], transition, 0.0)
-    # covariances times N r, so that the target's variance is 1: of gradient noise of strength 1, and of K = 1/N
-    from_kick = rates[:, None, None] ** 2 * kick[..., :, None] * kick[..., None, :]
-    from_rubbing = rates[:, None, None] * np.einsum("...ak,...bk->...ab", injected, injected)
     kick_part = strengths * _stein(transition, from_kick)[..., 0, 0]
     rub_part = _stein(transition, from_rubbing)[..., 0, 0]
     positive = rub_part > 0
@@ -255,6 +254,13 @@ def _worst_times(
     )
     forgotten = radius <= np.exp(-1 / (_HIDDEN * np.maximum(times, 1.0)))
     return np.asarray(np.where(stable & positive & allowed & forgotten, times, np.inf).max(1))
+
+
+def _pair_maps(rates: Array, program: Program, step: Any, friction: Any) -> tuple[Array, Array, Array]:
+    """Return transitions, and covariances times N r, so that the target's variance is 1: of gradient noise of strength 1, and of K = 1/N."""
+    transition, kick, injected = mode_maps(rates, program, step, friction)
+    from_kick = rates[:, None, None] ** 2 * kick[..., :, None] * kick[..., None, :]
+    return transition, from_kick, rates[:, None, None] * np.einsum("...ak,...bk->...ab", injected, injected)
 
 
 def _times(transition: Array, omega: Array) -> Array:
@@ -273,6 +279,59 @@ def _stein(transition: Array, omega: Array) -> Array:
     squared = np.einsum("...ab,...cd->...acbd", transition, transition).reshape(*transition.shape[:-2], 4, 4)
     flat = omega.reshape(*omega.shape[:-2], 4, 1)
     return np.asarray(np.linalg.solve(np.eye(4) - squared, flat).reshape(omega.shape))
+
+
+def _of_pairs(
+    hessian: Array,
+    noise: Array,
+    strengths: Array,
+    program: Program,
+    setting: dict[str, Any],
+    time: float,
+    limits: _Limits,
+) -> KineticTuning:
+    """Return the setting found where M = H: shares and errors are linear in a mode's noise, so the extreme ones bound them."""
+    transition, from_kick, from_rubbing = _pair_maps(np.ones(2), program, setting["step_size"], setting["friction"])
+    kick = strengths * _stein(transition, from_kick)[..., 0, 0]
+    errors = kick + _stein(transition, from_rubbing)[..., 0, 0] - 1
+    return KineticTuning(
+        setting["scheme"],
+        setting["step_size"],
+        setting["friction"],
+        setting["mass"],
+        kinetic_correction(hessian, noise, **setting) if limits.corrected else None,
+        time,
+        0.0 if limits.corrected else float(np.abs(errors).max()),
+        float(kick.max()),
+    )
+
+
+def least_memory(strengths: Array, scheme: str, max_noise_share: float) -> float:
+    """Return the shortest memory of a corrected kinetic sampler with M = H within a share of noise; infinite where there is none.
+
+    `strengths` are the eigenvalues of N H⁻¹S, of which the smallest and the largest count: `kinetic_tuning` without its matrices.
+    """
+    ends = np.maximum(np.asarray([strengths.min(), strengths.max()]), 0.0)
+    for factor in _TIGHTER:
+        limits = _Limits(True, 1.0, factor * max_noise_share)
+        found = _search(np.ones(2), ends, program_of(scheme), (None, None), limits)
+        if found is not None:
+            return found[2]
+    return float("inf")
+
+
+def memory_of_pairs(strengths: Array, scheme: str, step_size: float, friction: float, *, corrected: bool) -> float:
+    """Return the larger of the worst linear and quadratic autocorrelation times where M = H: D pairs of numbers, none mixed with another.
+
+    `strengths` are all D eigenvalues of N H⁻¹S.
+    """
+    count = len(strengths)
+    transition, from_kick, from_rubbing = _pair_maps(np.ones(count), program_of(scheme), step_size, friction)
+    kick = strengths * _stein(transition, from_kick)[..., 0, 0]
+    rub = _stein(transition, from_rubbing)[..., 0, 0]
+    scale = (1 - kick) / rub if corrected else np.ones(count)
+    omega = strengths[:, None, None] * from_kick + scale[:, None, None] * from_rubbing
+    return float(_times(transition, omega).max())
 
 
 def _share(hessian: Array, noise: Array, setting: dict[str, Any]) -> float:
