@@ -46,11 +46,11 @@ class Predictions(NamedTuple):
     averaged: Array | None
     shuffled: Array
     shuffled_averaged: Array | None
-    shuffled_dropped: Array | None
     start: Array
     shuffled_start: Array
     relaxation: Array
     quadratic_time: Array
+    shuffled_dropped: Array | None = None
 
 
 def choose_settings(hessian: Array, learning_rate: float | None, batch_size: int, momentum: float) -> Settings:
@@ -104,11 +104,11 @@ def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: Sel
         None if mean is None else along(basis, mean.covariance),
         along(basis, shuffled),
         None if over is None else along(basis, over.covariance),
-        along(basis, theory.stationary_covariance(*of, **epochs)) if rest else None,
         discrete,
         theory.stationary_covariance(*of, position="end", **loader),
         relaxation,
         times,
+        along(basis, theory.stationary_covariance(*of, **epochs)) if rest else None,
     )
 
 
