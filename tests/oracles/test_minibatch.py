@@ -79,12 +79,13 @@ def test_the_gradient_of_the_last_batch_is_the_mean_over_its_own_rows() -> None:
     theta, oracle, spec = np.array([0.3, -0.4]), minibatch(4, "shuffled", drop_last=False), Spec(11, 2, "float64")
     with jax.enable_x64(True):
         drawn = oracle.draw(Stream.of(5), np.arange(6, dtype=np.int32), spec)
-        each = np.asarray(jax.vmap(lambda e: jax.grad(problem.example_loss)(theta, e))(problem.data))
+        each = np.asarray(jax.jit(jax.vmap(lambda e: jax.grad(problem.example_loss)(theta, e)))(problem.data))
+        gradient = jax.jit(lambda theta, batch, now: oracle.gradient(problem, theta, batch, now))
         for k in range(6):
             now = jax.tree.map(lambda a, k=k: a[k], drawn)
             batch = jax.tree.map(lambda a, now=now: jnp.asarray(a)[now["indices"]], problem.data)
             rows = np.asarray(now["indices"])[: 3 if k % 3 == 2 else 4]
-            found = oracle.gradient(problem, jnp.asarray(theta), batch, now)
+            found = gradient(theta, batch, now)
             np.testing.assert_allclose(found, each[rows].mean(0), rtol=1e-6, atol=1e-9)
 
 
@@ -92,8 +93,9 @@ def test_blocks_of_a_shuffled_epoch_fit_together() -> None:
     """Steps asked for in pieces give the rows they give at once, also across epochs."""
     for n, drop_last in ((53, True), (53, False), (1073, False)):
         oracle, spec = minibatch(10, "shuffled", drop_last), Spec(n, 1)
-        at_once = oracle.draw(Stream.of(2), np.arange(240, dtype=np.int32), spec)
-        pieces = [oracle.draw(Stream.of(2), np.arange(a, a + 8, dtype=np.int32), spec) for a in range(0, 240, 8)]
+        draw = jax.jit(lambda t, oracle=oracle, spec=spec: oracle.draw(Stream.of(2), t, spec))
+        at_once = draw(np.arange(240, dtype=np.int32))
+        pieces = [draw(np.arange(a, a + 8, dtype=np.int32)) for a in range(0, 240, 8)]
         for name, value in at_once.items():
             np.testing.assert_array_equal(np.concatenate([np.asarray(piece[name]) for piece in pieces]), value)
 
