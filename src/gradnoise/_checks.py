@@ -248,7 +248,9 @@ def symmetric(
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
     if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
-        msg = f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        msg = (
+            f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        )
         raise ValueError(msg)
     array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
     if definite != "any":

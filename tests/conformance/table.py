@@ -105,7 +105,10 @@ LINEAR_PROCESSES: dict[str, Callable[[], Any]] = {
 
 NOT_LINEAR: dict[str, tuple[Callable[[], Any], str]] = {
     "adam": (lambda: gn.processes.compose(minibatch(4), RULES["adam"]), "not linear in the gradient"),
-    "shuffled": (lambda: gn.processes.compose(ORACLES["shuffled"], RULES["sgd"]), "sampling='shuffled', drop_last=True"),
+    "shuffled": (
+        lambda: gn.processes.compose(ORACLES["shuffled"], RULES["sgd"]),
+        "sampling='shuffled', drop_last=True",
+    ),
     "shuffled, rest kept": (
         lambda: gn.processes.compose(ORACLES["shuffled, rest kept"], RULES["sgd"]),
         "sampling='shuffled', drop_last=False",

@@ -48,7 +48,9 @@ def test_ten_thousand_epochs_are_permutations(n: int) -> None:
         np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(n), rows.shape))
 
 
-@pytest.mark.parametrize(("n", "size"), [(53, 10), (1023, 100), (1025, 32), (4909, 100), (7, 6), (7, 4), (3, 2), (2, 1), (5, 5)])
+@pytest.mark.parametrize(
+    ("n", "size"), [(53, 10), (1023, 100), (1025, 32), (4909, 100), (7, 6), (7, 4), (3, 2), (2, 1), (5, 5)]
+)
 def test_every_epoch_that_keeps_its_rest_reads_every_row_once(n: int, size: int) -> None:
     oracle, spec, per = minibatch(size, "shuffled", drop_last=False), Spec(n, 1), -(-n // size)
     assert oracle.period(spec) == per

@@ -66,7 +66,9 @@ def test_independent_decay_keeps_its_timescale_and_has_a_way_back(moments):
     assert new["decay_form"] == "independent"
     kept = new.invariants
     assert kept["weight_decay/batch_size"] == pytest.approx(1e-3 / 16, rel=1e-12)
-    assert kept["weight_decay/learning_rate**2"] == pytest.approx(new["weight_decay"] / new["learning_rate"] ** 2, rel=1e-12)
+    assert kept["weight_decay/learning_rate**2"] == pytest.approx(
+        new["weight_decay"] / new["learning_rate"] ** 2, rel=1e-12
+    )
     assert "learning_rate*weight_decay/batch_size" not in kept
     assert dict(new.inverse()) == settings
     twice = scaling.square_root(scaling.square_root(settings, 2, moments=moments), 4, moments=moments)
@@ -95,7 +97,9 @@ def decays_per_time(settings, time):
 def test_svag_keeps_the_decay_per_time(settings, time, form):
     settings = settings | {"weight_decay": 1e-2, "decay_form": form}
     new = scaling.svag(settings, 4)
-    if settings["optimizer"] == "momentum" and form == "times_learning_rate":  # L2: a part of the gradient, which stays as it is
+    if (
+        settings["optimizer"] == "momentum" and form == "times_learning_rate"
+    ):  # L2: a part of the gradient, which stays as it is
         assert new["weight_decay"] == 1e-2
         return
     assert decays_per_time(new, time) == pytest.approx(decays_per_time(settings, time), rel=1e-12)
@@ -120,9 +124,13 @@ def test_linear_rule_and_ramp_with_an_independent_decay():
 def test_a_decay_that_takes_everything_off_is_refused():
     settings = ADAMW | {"weight_decay": 0.05, "decay_form": "independent"}
     assert scaling.max_kappa(settings) == pytest.approx(20)
-    assert scaling.max_kappa(SGD | {"weight_decay": 0.05, "decay_form": "independent"}, stability_edge=1.0) == pytest.approx(20)
+    assert scaling.max_kappa(
+        SGD | {"weight_decay": 0.05, "decay_form": "independent"}, stability_edge=1.0
+    ) == pytest.approx(20)
     assert scaling.max_kappa(ADAMW | {"weight_decay": 0.05}) == pytest.approx(50)
-    with pytest.raises(ValueError, match=r"factor must be below 20 for weight_decay = 0\.05 with decay_form='independent', got 24"):
+    with pytest.raises(
+        ValueError, match=r"factor must be below 20 for weight_decay = 0\.05 with decay_form='independent', got 24"
+    ):
         scaling.square_root(settings, 24)
     with pytest.raises(ValueError, match=r"factor must be below 20"):
         scaling.linear(SGD | {"weight_decay": 0.05, "decay_form": "independent"}, 24)

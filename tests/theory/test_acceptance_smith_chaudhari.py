@@ -67,7 +67,10 @@ def test_epoch_noise_with_a_smaller_last_batch():
             lambda c, m=measured: assert_estimate(m, c, detects=0.05 * C.max() / 10, relative=False), right, wrong
         )
     ends = [
-        sum((1 if lag == 0 else 2) * theory.epoch_noise_autocovariance(C, lag=lag, drop_last=drop, **setting) for lag in range(8))
+        sum(
+            (1 if lag == 0 else 2) * theory.epoch_noise_autocovariance(C, lag=lag, drop_last=drop, **setting)
+            for lag in range(8)
+        )
         for drop in (True, False)
     ]
     assert_allclose(ends[0], C * 3 / (10 * 62), rtol=1e-12)

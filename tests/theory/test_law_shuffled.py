@@ -148,11 +148,14 @@ def test_langevin_with_and_without_the_last_batch(Sgd, Epochs, drop_last):
     noises = centred(9)
     spread = noises.T @ noises / 9
     setting = {"step_size": 0.06, "num_examples": 9, "batch_size": 4, "preconditioner": 2 * P, "sampling": "shuffled"}
-    sgd = Sgd(noise=Epochs(noises, 4, 41, drop_last=drop_last), rate=0.27, P=2 * P, injected=0.12 * P, hessian=SOFT, seed=42)
+    sgd = Sgd(
+        noise=Epochs(noises, 4, 41, drop_last=drop_last), rate=0.27, P=2 * P, injected=0.12 * P, hessian=SOFT, seed=42
+    )
     slowest = theory.relaxation_times(SOFT, learning_rate=0.27, preconditioner=2 * P).max()
     sample = sgd.sample((3 if not drop_last else 2) * int(np.ceil(slowest / 2)))
     right, other = (
-        theory.langevin_covariance(SOFT, spread, **setting, position="end", drop_last=drop) for drop in (drop_last, not drop_last)
+        theory.langevin_covariance(SOFT, spread, **setting, position="end", drop_last=drop)
+        for drop in (drop_last, not drop_last)
     )
     planted_defects(check(sample), right, {"noise x 1.05": 1.05 * right, "the other epoch": other})
     error = theory.langevin_error(SOFT, spread, **setting, drop_last=drop_last)

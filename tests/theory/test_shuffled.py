@@ -102,8 +102,12 @@ FIVE = np.vstack([NOISES, [(0.5, 1.4)]]) - np.vstack([NOISES, [(0.5, 1.4)]]).mea
 @pytest.mark.parametrize(("mu", "nesterov"), [(0.0, False), (0.8, False), (0.6, True)])
 @pytest.mark.parametrize(
     ("noises", "batch", "drop_last"),
-    [(NOISES, 1, True), (NOISES, 2, True), (FIVE, 2, True), (FIVE, 3, True)]
-    + [(NOISES, 2, False), (FIVE, 1, False), (FIVE, 2, False), (FIVE, 3, False), (FIVE, 4, False), (FIVE, 5, False)],
+    [
+        *((NOISES, batch, True) for batch in (1, 2)),
+        *((FIVE, batch, True) for batch in (2, 3)),
+        (NOISES, 2, False),
+        *((FIVE, batch, False) for batch in (1, 2, 3, 4, 5)),
+    ],
     ids=["4/1", "4/2", "5/2", "5/3", "4/2 kept", "5/1 kept", "5/2 kept", "5/3 kept", "5/4 kept", "5/5 kept"],
 )
 def test_shuffled_equals_enumeration(noises, batch, drop_last, mu, nesterov):

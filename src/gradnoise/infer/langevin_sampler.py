@@ -298,7 +298,9 @@ def _plan(
 
 
 def _steps_per_epoch(num_examples: int, settings: dict[str, Any]) -> int:
-    return num_examples // settings["batch_size"] + (not settings["drop_last"] and num_examples % settings["batch_size"] > 0)
+    return num_examples // settings["batch_size"] + (
+        not settings["drop_last"] and num_examples % settings["batch_size"] > 0
+    )
 
 
 def _through_all_positions(iact: float, per_epoch: int) -> float:

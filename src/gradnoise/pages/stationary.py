@@ -11,6 +11,7 @@ import optax
 from gradnoise import derivatives, oracles
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, Run, record, simulate
+from gradnoise.infer.readable import number
 from gradnoise.measure import LocalGeometry, SelfConsistentLaw
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
@@ -156,11 +157,16 @@ def loader_note(rows: list[dict[str, Any]], num_examples: int, batch_size: int) 
     moving = [r for r in rows if min(r["shuffled_dropped"], r["discrete"]) > SILENT * r["posterior"]]
     if not moving:
         return LOADER + told
-    kept, dropped, discrete = (np.array([r[k] for r in moving]) for k in ("shuffled_predicted", "shuffled_dropped", "discrete"))
+    kept, dropped, discrete = (
+        np.array([r[k] for r in moving]) for k in ("shuffled_predicted", "shuffled_dropped", "discrete")
+    )
     ratio = kept / dropped
-    told += f" The batch kept gives {ratio.min():.3g} to {ratio.max():.3g} times the variance predicted without it"
+    low, high = number(ratio.min()), number(ratio.max())
+    told += (
+        f" The batch kept gives {low if low == high else f'{low} to {high}'} times the variance predicted without it"
+    )
     if (more := int((kept > discrete).sum())) > 0:
-        told += f", and in {more} of {len(kept)} directions more than independent batches have: each of its examples counts {batch_size / rest:.3g} times as much"
+        told += f", and in {more} of {len(kept)} directions more than independent batches have: each of its examples counts {number(batch_size / rest)} times as much"
     return LOADER + told + "."
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from gradnoise import _checks
 from gradnoise.scaling.records import Condition, Conditions, Scaled, batch_conditions
-from gradnoise.scaling.settings import adaptive_settings, is_independent, memories, scaled_decay, scaled_steps, whole_batch
+from gradnoise.scaling.settings import (
+    adaptive_settings,
+    is_independent,
+    memories,
+    scaled_decay,
+    scaled_steps,
+    whole_batch,
+)
 
 MEMORY_LIMIT = 0.25  # of 1 − β: the SDE's relative error in E x² is 0.06 at 0.08 and 0.19 at 0.32 (sde_scaling.md §7.6)
 

@@ -99,7 +99,12 @@ def langevin_error(
     setting = {"step_size": step_size, "num_examples": num_examples, "preconditioner": preconditioner}
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
     whole = langevin_covariance(
-        hessian, covariance, batch_size=batch_size, sampling=sampling, drop_last=drop_last, **setting  # type: ignore[arg-type]
+        hessian,
+        covariance,
+        batch_size=batch_size,
+        sampling=sampling,
+        drop_last=drop_last,
+        **setting,  # type: ignore[arg-type]
     )
     full_batch = langevin_covariance(hessian, np.zeros_like(covariance), batch_size=1, **setting)  # type: ignore[arg-type]
     posterior = np.linalg.inv(np.asarray(hessian, dtype=np.float64)) / num_examples

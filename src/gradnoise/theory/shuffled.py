@@ -50,9 +50,9 @@ def shuffled_covariance(
     Assumptions: quadratic loss whose per-example gradients differ by constants; each epoch an independent, exact permutation; every
     batch gradient is the mean over its own examples, so that each of the last r counts B/r times as much. PyTorch's DataLoader,
     Keras' fit and tf.data keep the rest by default (drop_last=False here); drop_last=True, drop_remainder=True drop it there.
-    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one. What a rest r > 0
-    adds is r/N of the independent one if it is dropped, (B − r)²/(rN) of it if it is kept: (B/r − 1)² times as much, and where
-    (B − r)² > rN more than independent batches have. One batch an epoch gives sampling without replacement.
+    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one. A rest r > 0 adds
+    r/(N−1) of the independent one if it is dropped, and (B − r)²/(r(N−1)) · m/(m+1), m = ⌊N/B⌋, if it is kept: (B/r − 1)² m/(m+1)
+    times as much, which can be more than independent batches have. One batch an epoch gives sampling without replacement.
 
     Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation of an epoch's noise; the law is derived here.
     Two batches of one epoch have covariance −C/(N−1), whether or not a remainder is dropped. If n B = N the bracket is
@@ -68,7 +68,15 @@ def shuffled_covariance(
     [0.004558, 0.009801]
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner, drop_last
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(shuffled_weights(found.rates, position=position, **setting) * covariance)
 
@@ -166,7 +174,15 @@ def epoch_average_covariance(
            [0.        , 0.00237188]])
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner, drop_last
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(epoch_of(found.rates, **setting).average()[..., 0, 0] * covariance)
 
@@ -213,7 +229,15 @@ def fixed_order_covariance(
            [0.        , 0.00262985]])
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner, drop_last
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(epoch_of(found.rates, **setting).fixed_order()[..., 0, 0] * covariance)
 
