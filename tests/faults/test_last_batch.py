@@ -178,6 +178,17 @@ def test_langevin_keeps_the_rest_where_asked_and_predicts_it():
     assert_allclose(ratio, 1, atol=0.04)  # 19 200 nearly independent draws: a standard error of .011
 
 
+def test_a_choice_plans_the_epoch_that_is_asked_for():
+    problem = line(121)
+    common = {"methods": ["langevin"], "batch_size": 40, "sampling": "shuffled"}
+    for drop in (True, False):
+        best = gn.infer.choose(problem, drop_last=drop, **common).best
+        assert best.plan.settings["drop_last"] is drop
+        assert best.plan.process.oracle.drop_last is drop
+    with pytest.raises(ValueError, match="drop_last must be True"):
+        gn.infer.choose(problem, drop_last=False)
+
+
 @pytest.mark.parametrize(("n", "size"), [(121, 40), (121, 20)])
 def test_the_law_averaged_over_itself_knows_the_last_batch(n, size):
     """What an epoch cancels, plus what is fresh in every step with the mean of 1/size over the batches."""

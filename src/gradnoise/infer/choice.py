@@ -44,6 +44,7 @@ def choose(
     batch_size: int | None = None,
     methods: tuple[str, ...] | list[str] | None = None,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     mode: Any = None,
     law: Any = None,
     key: Any = 0,
@@ -63,6 +64,8 @@ def choose(
         Names to choose from; None: corrected_langevin, constant_sgd, iterate_averaging, langevin, sghmc.
     sampling
         How the data are read; methods that cannot work with "shuffled" drop out with their reason.
+    drop_last
+        Shuffled epochs only: False keeps an epoch's smaller last batch, as data loaders do by default.
     mode, law
         From `find_mode` and `measure.gaussian_law`, where they are known already.
     key
@@ -80,14 +83,14 @@ def choose(
     """
     _checks.problem(problem)
     budget = _checks.positive("max_variance_error", max_variance_error)
-    _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    last = _checks.drop_last(drop_last, _checks.one_of("sampling", sampling, _checks.SAMPLINGS))
     wanted = _methods(methods)
     sizes = _sizes(batch_size, problem.num_examples, sampling)
     seed_of(key)
     check_size(problem)
     found = modes.find_mode(problem) if mode is None else mode
     known = measure.gaussian_law(problem, found, key=key) if law is None else law
-    tried = _tried(problem, wanted, sizes, budget, sampling, found, known)
+    tried = _tried(problem, wanted, sizes, budget, sampling, found, known, last)
     ranked = _ranked(tried, budget)
     while ranked[0].error <= budget and ranked[0].plan is not None and ranked[0].plan.doubts:
         ranked = _ranked([_doubted(ranked[0]), *ranked[1:]], budget)
@@ -111,6 +114,7 @@ def sample(
     num_chains: int = 4,
     key: Any = 0,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     mode: Any = None,
     law: Any = None,
     progress: Any = True,
@@ -123,7 +127,7 @@ def sample(
     problem
         A `Problem` with a mode. Above 1000 parameters `mode` must be given (trained params will do); then corrected Langevin with
         a low-rank step runs, `max_variance_error`, `methods` and `law` do not count, and the verdict says what is known.
-    max_variance_error, batch_size, methods, sampling, mode, law
+    max_variance_error, batch_size, methods, sampling, drop_last, mode, law
         As in `choose`.
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
@@ -154,6 +158,7 @@ def sample(
         progress=progress, own=sample,
     )  # fmt: skip
     if problem.num_params > derivatives.DENSE:
+        _checks.drop_last(drop_last, sampling)
         return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
     chosen = choose(
         problem,
@@ -161,6 +166,7 @@ def sample(
         batch_size=batch_size,
         methods=methods,
         sampling=sampling,
+        drop_last=drop_last,
         mode=mode,
         law=law,
         key=key,
@@ -223,7 +229,14 @@ def _sizes(batch_size: Any, num_examples: int, sampling: str) -> tuple[int, ...]
 
 
 def _tried(
-    problem: Any, methods: tuple[str, ...], sizes: tuple[int, ...], budget: float, sampling: str, mode: Any, law: Any
+    problem: Any,
+    methods: tuple[str, ...],
+    sizes: tuple[int, ...],
+    budget: float,
+    sampling: str,
+    mode: Any,
+    law: Any,
+    last: bool,
 ) -> list[Candidate]:
     """Plan every setting that could be the best, those first whose plans take no time; tell why the others were left."""
     tried: list[Candidate] = []
@@ -234,11 +247,11 @@ def _tried(
                     continue
                 for settings in TRIED[method]:
                     full = settings | {"batch_size": size}
-                    why = _left(problem, method, full, budget, sampling, law, tried)
+                    why = _left(problem, method, full, budget, sampling, law, tried, last)
                     if why:
                         tried.append(Candidate(method, full, None, math.inf, math.inf, why))
                     else:
-                        tried.append(_candidate(problem, method, full, budget, sampling, mode, law))
+                        tried.append(_candidate(problem, method, full, budget, sampling, mode, law, last))
     return tried
 
 
@@ -250,6 +263,7 @@ def _left(
     sampling: str,
     law: Any,
     tried: list[Candidate],
+    last: bool,
 ) -> str:
     """Say why a setting need not be planned, because it cannot be the cheapest; "" where it must be."""
     size = settings["batch_size"]
@@ -260,6 +274,7 @@ def _left(
         steps = float(problem.num_examples // size)
     else:
         noise = {"num_examples": problem.num_examples, "batch_size": size, "sampling": sampling}
+        noise |= {} if last else {"drop_last": False}
         kind = settings.get("preconditioner")
         steps = fewest_steps(law, law.covariance if kind == "curvature" else None, budget, noise)
     cost, cheapest = steps * _step_cost(problem, size), min(c.cost for c in within)
@@ -286,11 +301,13 @@ def _step_cost(problem: Any, size: int) -> int:
 
 
 def _candidate(
-    problem: Any, method: str, settings: dict[str, Any], budget: float, sampling: str, mode: Any, law: Any
+    problem: Any, method: str, settings: dict[str, Any], budget: float, sampling: str, mode: Any, law: Any, last: bool
 ) -> Candidate:
     more = {BUDGET[method]: budget} if method in BUDGET else {}
     if "tolerance" in more:
         more["tolerance"] = min(budget, MOST_TOLERANCE)
+    if method == "langevin" and not last:
+        more["drop_last"] = False
     try:
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
     except Refused as refusal:
