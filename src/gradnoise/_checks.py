@@ -228,6 +228,15 @@ def batch_size(value: Any, num_examples: int | None = None, sampling: str = "wit
     return size
 
 
+def drop_last(value: Any, sampling: str = "shuffled") -> bool:
+    """Return whether an epoch's last, smaller batch is dropped; only shuffled epochs have one that could be kept."""
+    dropped = flag("drop_last", value)
+    if not dropped and sampling != "shuffled":
+        msg = f"drop_last must be True (its default) when sampling={sampling!r}, got False: only sampling='shuffled' has a smaller last batch."
+        raise ValueError(msg)
+    return dropped
+
+
 def array(name: str, value: ArrayLike) -> Array:
     """Return `value` as a finite float64 array of any shape."""
     return _finite(name, value)

@@ -214,7 +214,8 @@ def _text(old: Mapping[str, Any], rows: tuple[BatchRow, ...], curvature: Array |
     if examples is not None:
         said.append(
             "This is for batches drawn independently; shuffled epochs, which data loaders give, have less noise in all directions that "
-            "relax slower than an epoch, and the rule keeps that too only while an epoch has many steps."
+            "relax slower than an epoch (a last batch far smaller than the others, which loaders keep by default, takes that back), and the rule "
+            "keeps that too only while an epoch has many steps."
         )
     return " ".join(said)
 

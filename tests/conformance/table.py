@@ -54,6 +54,7 @@ ORACLES: dict[str, Any] = {
     "minibatch": minibatch(4),
     "without replacement": minibatch(4, "without_replacement"),
     "shuffled": minibatch(4, "shuffled"),
+    "shuffled, rest kept": minibatch(12, "shuffled", drop_last=False),  # 12 + 12 + 12 + 4 of 40 rows
     "full batch": gn.oracles.full_batch(),
     "gaussian": gaussian(4),
     "gaussian signs": gaussian(4, "signs"),
@@ -104,7 +105,18 @@ LINEAR_PROCESSES: dict[str, Callable[[], Any]] = {
 
 NOT_LINEAR: dict[str, tuple[Callable[[], Any], str]] = {
     "adam": (lambda: gn.processes.compose(minibatch(4), RULES["adam"]), "not linear in the gradient"),
-    "shuffled": (lambda: gn.processes.compose(ORACLES["shuffled"], RULES["sgd"]), "shuffled"),
+    "shuffled": (
+        lambda: gn.processes.compose(ORACLES["shuffled"], RULES["sgd"]),
+        "sampling='shuffled', drop_last=True",
+    ),
+    "shuffled, rest kept": (
+        lambda: gn.processes.compose(ORACLES["shuffled, rest kept"], RULES["sgd"]),
+        "sampling='shuffled', drop_last=False",
+    ),
+    "langevin, shuffled, rest kept": (
+        lambda: gn.processes.langevin(ORACLES["shuffled, rest kept"], learning_rate=0.2, num_examples=N),
+        "sampling='shuffled', drop_last=False",
+    ),
     "opaque": (lambda: gn.processes.compose(minibatch(4), optax.sgd(0.1)), "hides its numbers"),
     "schedule": (
         lambda: gn.processes.compose(minibatch(4), gn.rule(optax.sgd, learning_rate=optax.constant_schedule(0.1))),

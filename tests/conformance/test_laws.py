@@ -95,6 +95,37 @@ def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -
     assert_fails(lambda: assert_covariance(draws, independent, **check), defect="independent batches")
 
 
+@pytest.mark.law
+def test_epochs_that_keep_a_last_batch_follow_the_closed_form() -> None:
+    """40 = 13 + 13 + 13 + 1: one row alone has more variance than independent batches, and the oracle gives it."""
+    h, c = table.HESSIAN, table.COVARIANCE
+    settings = {"learning_rate": 0.3, "batch_size": 13, "num_examples": table.N}
+    run = gn.simulate(
+        table.problem(),
+        gn.oracles.minibatch(13, "shuffled", drop_last=False),
+        gn.rule(optax.sgd, learning_rate=0.3),
+        num_steps=80 + 48 * 13,
+        num_chains=2048,
+        key=6,
+        burn_in=80,
+        record=gn.record.draws(every=13),  # 1 modulo the four steps of an epoch: every position in turn
+        progress=False,
+    )
+    draws = np.asarray(run.draws, np.float64)
+    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.1}
+    independent = gn.theory.stationary_covariance(h, c, **settings)
+    for position, sample in (("end", draws[:, 3::4]), ("mean", draws)):
+        predicted, dropped = (
+            gn.theory.stationary_covariance(h, c, sampling="shuffled", position=position, drop_last=drop, **settings)
+            for drop in (False, True)
+        )
+        assert (np.linalg.eigvalsh(predicted - independent) > 0).all()
+        assert_covariance(sample, predicted, **check)
+        wrong = {"rest dropped": dropped, "independent batches": independent, "noise x 1.15": 1.15 * predicted}
+        for defect, law in wrong.items():
+            assert_fails(lambda law=law, sample=sample: assert_covariance(sample, law, **check), defect=defect)
+
+
 @pytest.mark.parametrize("name", table.NOT_LINEAR)
 def test_processes_without_a_linear_law_say_why(name: str) -> None:
     make, reason = table.NOT_LINEAR[name]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gradnoise as gn
 from gradnoise.oracles import full_batch, gaussian, minibatch
 from gradnoise.oracles.permutation import SORT_BELOW, feistel, least_waste, sorted_epochs, subset
 from gradnoise.problem import Problem
@@ -47,15 +48,58 @@ def test_ten_thousand_epochs_are_permutations(n: int) -> None:
         np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(n), rows.shape))
 
 
+@pytest.mark.parametrize(
+    ("n", "size"), [(53, 10), (1023, 100), (1025, 32), (4909, 100), (7, 6), (7, 4), (3, 2), (2, 1), (5, 5)]
+)
+def test_every_epoch_that_keeps_its_rest_reads_every_row_once(n: int, size: int) -> None:
+    oracle, spec, per = minibatch(size, "shuffled", drop_last=False), Spec(n, 1), -(-n // size)
+    assert oracle.period(spec) == per
+    draw = jax.jit(lambda key, t: oracle.draw(Stream(key), t, spec))
+    drawn = draw(Stream.of(0).key, np.arange(100 * per, dtype=np.int32))
+    rows = np.asarray(drawn["indices"]).reshape(100, per * size)
+    np.testing.assert_array_equal(np.sort(rows[:, :n], 1), np.broadcast_to(np.arange(n), (100, n)))
+    assert (rows[:, n:] == rows[:, n - 1 : n]).all()  # nothing but the last row, which the weights leave out
+    if n % size == 0:
+        assert set(drawn) == {"indices"}
+        return
+    valid = np.asarray(drawn["valid"]).reshape(100, per)
+    assert (valid[:, :-1] == size).all()
+    assert (valid[:, -1] == n % size).all()
+
+
+def test_a_loader_with_nothing_left_over_is_the_same_bit_for_bit() -> None:
+    steps, spec = np.arange(40, dtype=np.int32), Spec(50, 1)
+    one, other = (minibatch(10, "shuffled", drop).draw(Stream.of(2), steps, spec)["indices"] for drop in (True, False))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_gradient_of_the_last_batch_is_the_mean_over_its_own_rows() -> None:
+    """With a prior and example weights; the row that fills up the batch has weight 0."""
+    r = np.random.default_rng(3)
+    x, weights = r.normal(size=(11, 2)), r.integers(1, 4, 11)
+    problem = gn.models.logistic_regression(x, (x[:, 0] > 0).astype(int), 2.0, weights=weights, intercept=False)
+    theta, oracle, spec = np.array([0.3, -0.4]), minibatch(4, "shuffled", drop_last=False), Spec(11, 2, "float64")
+    with jax.enable_x64(True):
+        drawn = oracle.draw(Stream.of(5), np.arange(6, dtype=np.int32), spec)
+        each = np.asarray(jax.jit(jax.vmap(lambda e: jax.grad(problem.example_loss)(theta, e)))(problem.data))
+        gradient = jax.jit(lambda theta, batch, now: oracle.gradient(problem, theta, batch, now))
+        for k in range(6):
+            now = jax.tree.map(lambda a, k=k: a[k], drawn)
+            batch = jax.tree.map(lambda a, now=now: jnp.asarray(a)[now["indices"]], problem.data)
+            rows = np.asarray(now["indices"])[: 3 if k % 3 == 2 else 4]
+            found = gradient(theta, batch, now)
+            np.testing.assert_allclose(found, each[rows].mean(0), rtol=1e-6, atol=1e-9)
+
+
 def test_blocks_of_a_shuffled_epoch_fit_together() -> None:
     """Steps asked for in pieces give the rows they give at once, also across epochs."""
-    oracle, spec = minibatch(10, "shuffled"), Spec(53, 1)
-    at_once = np.asarray(oracle.draw(Stream.of(2), np.arange(40, dtype=np.int32), spec)["indices"])
-    pieces = [
-        np.asarray(oracle.draw(Stream.of(2), np.arange(a, a + 8, dtype=np.int32), spec)["indices"])
-        for a in range(0, 40, 8)
-    ]
-    np.testing.assert_array_equal(np.concatenate(pieces), at_once)
+    for n, drop_last in ((53, True), (53, False), (1073, False)):
+        oracle, spec = minibatch(10, "shuffled", drop_last), Spec(n, 1)
+        draw = jax.jit(lambda t, oracle=oracle, spec=spec: oracle.draw(Stream.of(2), t, spec))
+        at_once = draw(np.arange(240, dtype=np.int32))
+        pieces = [draw(np.arange(a, a + 8, dtype=np.int32)) for a in range(0, 240, 8)]
+        for name, value in at_once.items():
+            np.testing.assert_array_equal(np.concatenate([np.asarray(piece[name]) for piece in pieces]), value)
 
 
 @pytest.mark.parametrize("n", [64, SORT_BELOW + 48])
@@ -156,3 +200,14 @@ def test_batch_larger_than_data() -> None:
         minibatch(40, "without_replacement").check(Spec(30, 3))
     with pytest.raises(ValueError, match="sampling"):
         minibatch(4, "bootstrap")
+    for drop in (True, False):
+        with pytest.raises(ValueError, match=r"batch_size must be <= num_examples = 30"):
+            minibatch(40, "shuffled", drop).check(Spec(30, 3))
+
+
+def test_only_epochs_have_a_last_batch() -> None:
+    for sampling in ("with_replacement", "without_replacement"):
+        with pytest.raises(ValueError, match=f"drop_last must be True .* when sampling='{sampling}', got False"):
+            minibatch(4, sampling, drop_last=False)
+    with pytest.raises(TypeError, match="drop_last must be True or False, got 'no'"):
+        minibatch(4, "shuffled", drop_last="no")

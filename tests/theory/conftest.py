@@ -54,11 +54,11 @@ class Sgd:
 
 
 class Epochs:
-    """Exact permutations of the examples, a new one each epoch; the remainder of N/B is dropped."""
+    """Exact permutations of the examples, a new one each epoch; the remainder of N/B is dropped, or a smaller last batch."""
 
-    def __init__(self, noises, batch, seed):
+    def __init__(self, noises, batch, seed, drop_last=True):
         self.noises, self.batch, self.rng, self.at = noises, batch, np.random.default_rng(seed), 0
-        self.steps = len(noises) // batch
+        self.steps = len(noises) // batch if drop_last else -(-len(noises) // batch)
 
     def __call__(self):
         if self.at == 0:

@@ -48,6 +48,35 @@ def test_epoch_noise_a3(count):
         assert np.linalg.eigvalsh(total)[0] > 0  # what is left out changes from epoch to epoch
 
 
+@pytest.mark.law
+def test_epoch_noise_with_a_smaller_last_batch():
+    """63 = 6·10 + 3: the seventh batch has three examples; and what is left at zero frequency, kept and dropped."""
+    rng = np.random.default_rng(4)
+    g = rng.exponential(size=(63, 2)) @ np.array([[1.0, 0.3], [0.0, 0.6]])
+    C, g = np.cov(g.T, bias=True), g - g.mean(0)
+    order = rng.permuted(np.tile(np.arange(63, dtype=np.int8), (40_000, 1)), axis=1)
+    noise = np.stack([g[order[:, a : a + 10]].mean(1) for a in range(0, 63, 10)], axis=1).reshape(20_000, 14, 2)
+    setting = {"num_examples": 63, "batch_size": 10}
+    for lag in (0, 1, 3, 6, 7):
+        right, dropped = (
+            theory.epoch_noise_autocovariance(C, lag=lag, drop_last=drop, **setting) for drop in (False, True)
+        )
+        measured = mean_of(np.einsum("eka,ekb->eab", noise[:, lag : lag + 7], noise[:, :7]) / 7)
+        wrong = {"rest dropped": dropped} if lag == 0 else {"white noise": C / 10}
+        planted_defects(
+            lambda c, m=measured: assert_estimate(m, c, detects=0.05 * C.max() / 10, relative=False), right, wrong
+        )
+    ends = [
+        sum(
+            (1 if lag == 0 else 2) * theory.epoch_noise_autocovariance(C, lag=lag, drop_last=drop, **setting)
+            for lag in range(8)
+        )
+        for drop in (True, False)
+    ]
+    assert_allclose(ends[0], C * 3 / (10 * 62), rtol=1e-12)
+    assert_allclose(ends[1], C * 6 * 7**2 / (3 * 10 * 7 * 62), rtol=1e-12)
+
+
 def test_stationary_gradient_b8():
     """E|∇L|² = T Tr(HD), currents or not; (η/2) Tr(HD)/Tr D of the minibatch noise. In discrete time h/(1 − ηh/2) stands for h."""
     rng = np.random.default_rng(8)

@@ -107,3 +107,58 @@ def test_langevin_shuffled_and_preconditioned(Sgd, Epochs):
         right,
         {"noise x 1.05": 1.05 * right, "independent batches": independent},
     )
+
+
+@pytest.mark.parametrize(("count", "batch", "mu"), [(13, 6, 0.0), (13, 6, 0.5), (11, 4, 0.0)])
+def test_the_last_batch_is_kept(Sgd, Epochs, count, batch, mu):
+    """13 = 6 + 6 + 1, 11 = 4 + 4 + 3: the mean over the last batch's own examples, at epoch ends and at every position."""
+    noises = centred(count)
+    spread = noises.T @ noises / count
+    setting = {"learning_rate": 0.25, "momentum": mu, "batch_size": batch, "num_examples": count}
+    sgd = Sgd(noise=Epochs(noises, batch, 31, drop_last=False), rate=0.25, mu=mu, hessian=SOFT)
+    gap = 3 * int(np.ceil(2 * theory.relaxation_times(SOFT, learning_rate=0.25, momentum=mu).max() / 3))
+    sgd.advance(4 * gap)
+    ends, inside = [], []
+    for k in range(15):
+        ends.append(sgd.advance(gap))
+        sgd.advance(k % 3 + 1)
+        inside.append(sgd.theta)
+        sgd.advance(2 - k % 3)
+    kept = {
+        p: theory.stationary_covariance(SOFT, spread, sampling="shuffled", position=p, drop_last=False, **setting)
+        for p in ("end", "mean")
+    }
+    independent = theory.stationary_covariance(SOFT, spread, **setting)
+    whole = setting | {"num_examples": 3 * batch}
+    if count == 13:  # one example alone: more variance than independent batches have
+        assert (np.linalg.eigvalsh(kept["end"] - independent) > 0).all()
+    for sample, position, other in ((ends, "end", "mean"), (inside, "mean", "end")):
+        wrong = {
+            "noise x 1.05": 1.05 * kept[position],
+            "rest dropped": theory.shuffled_covariance(SOFT, spread, position=position, **setting),
+            "a last batch of full size": theory.shuffled_covariance(SOFT, spread, position=position, **whole),
+            "end and mean swapped": kept[other],
+            "independent batches": independent,
+        }
+        planted_defects(check(np.stack(sample, axis=1)), kept[position], wrong)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_langevin_with_and_without_the_last_batch(Sgd, Epochs, drop_last):
+    noises = centred(9)
+    spread = noises.T @ noises / 9
+    setting = {"step_size": 0.06, "num_examples": 9, "batch_size": 4, "preconditioner": 2 * P, "sampling": "shuffled"}
+    sgd = Sgd(
+        noise=Epochs(noises, 4, 41, drop_last=drop_last), rate=0.27, P=2 * P, injected=0.12 * P, hessian=SOFT, seed=42
+    )
+    slowest = theory.relaxation_times(SOFT, learning_rate=0.27, preconditioner=2 * P).max()
+    sample = sgd.sample((3 if not drop_last else 2) * int(np.ceil(slowest / 2)))
+    right, other = (
+        theory.langevin_covariance(SOFT, spread, **setting, position="end", drop_last=drop)
+        for drop in (drop_last, not drop_last)
+    )
+    planted_defects(check(sample), right, {"noise x 1.05": 1.05 * right, "the other epoch": other})
+    error = theory.langevin_error(SOFT, spread, **setting, drop_last=drop_last)
+    mean = theory.langevin_covariance(SOFT, spread, **setting, drop_last=drop_last)
+    exact = np.linalg.inv(SOFT) / 9
+    np.testing.assert_allclose(error.discretisation + error.minibatch, mean - exact, rtol=1e-10, atol=1e-14)

@@ -68,10 +68,10 @@ def test_shuffled_design_5():
     )
 
 
-def enumerate_orders(hessian, noises, batch, rate, mu, nesterov):
+def enumerate_orders(hessian, noises, batch, rate, mu, nesterov, drop_last=True):
     """Exact law over all orders of one epoch: covariance at every position, of the average, and of the fixed-order cycle."""
     size, (examples, _) = len(hessian), noises.shape
-    steps = examples // batch
+    steps = examples // batch if drop_last else -(-examples // batch)
     chain = theory.chain_from_noise(hessian, np.eye(size), learning_rate=rate, momentum=mu, nesterov=nesterov)
     F, n = chain.transition, len(chain.transition)
     gain = -rate * (1 + mu if nesterov else 1) * np.eye(size)
@@ -101,11 +101,18 @@ FIVE = np.vstack([NOISES, [(0.5, 1.4)]]) - np.vstack([NOISES, [(0.5, 1.4)]]).mea
 
 @pytest.mark.parametrize(("mu", "nesterov"), [(0.0, False), (0.8, False), (0.6, True)])
 @pytest.mark.parametrize(
-    ("noises", "batch"), [(NOISES, 1), (NOISES, 2), (FIVE, 2), (FIVE, 3)], ids=["4/1", "4/2", "5/2", "5/3"]
+    ("noises", "batch", "drop_last"),
+    [
+        *((NOISES, batch, True) for batch in (1, 2)),
+        *((FIVE, batch, True) for batch in (2, 3)),
+        (NOISES, 2, False),
+        *((FIVE, batch, False) for batch in (1, 2, 3, 4, 5)),
+    ],
+    ids=["4/1", "4/2", "5/2", "5/3", "4/2 kept", "5/1 kept", "5/2 kept", "5/3 kept", "5/4 kept", "5/5 kept"],
 )
-def test_shuffled_equals_enumeration(noises, batch, mu, nesterov):
-    """All 24 (or 120) orders, with and without a remainder that is dropped."""
-    positions, average, cycle = enumerate_orders(H, noises, batch, 0.2, mu, nesterov)
+def test_shuffled_equals_enumeration(noises, batch, drop_last, mu, nesterov):
+    """All 24 (or 120) orders, with and without a remainder, that is dropped or kept as a smaller last batch."""
+    positions, average, cycle = enumerate_orders(H, noises, batch, 0.2, mu, nesterov, drop_last)
     spread = noises.T @ noises / len(noises)
     setting = {
         "learning_rate": 0.2,
@@ -113,6 +120,7 @@ def test_shuffled_equals_enumeration(noises, batch, mu, nesterov):
         "nesterov": nesterov,
         "batch_size": batch,
         "num_examples": len(noises),
+        "drop_last": drop_last,
     }
     for k, expected in enumerate(positions, start=1):
         assert_allclose(theory.shuffled_covariance(H, spread, **setting, position=k), expected, atol=1e-15, rtol=1e-12)

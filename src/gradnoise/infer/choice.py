@@ -43,6 +43,7 @@ def choose(
     batch_size: int | None = None,
     methods: tuple[str, ...] | list[str] | None = None,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     mode: Any = None,
     law: Any = None,
     key: Any = 0,
@@ -63,6 +64,8 @@ def choose(
         Names to choose from; None: corrected_langevin, constant_sgd, iterate_averaging, langevin, sghmc.
     sampling
         How the data are read; methods that cannot work with "shuffled" drop out with their reason.
+    drop_last
+        Shuffled epochs only: False keeps an epoch's smaller last batch, as data loaders do by default.
     mode, law
         From `find_mode` and `measure.gaussian_law`, where they are known already.
     key
@@ -82,7 +85,7 @@ def choose(
         If no setting is within the budget: the message names the closest and its error. A setting whose draws would have the right
         variances and another shape (`Plan.doubts`) is passed over.
     """
-    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling, drop_last)
     seed_of(key)
     _checks.progress(progress)
     check_size(problem)
@@ -92,30 +95,34 @@ def choose(
 
 
 class _Asked(NamedTuple):
-    """What a choice is made from: `max_variance_error`, and methods, batch sizes and sampling to try."""
+    """What a choice is made from: `max_variance_error`, methods and batch sizes to try, and how the data are read."""
 
     budget: float
     methods: tuple[str, ...]
     sizes: tuple[int, ...]
     sampling: str
+    drop_last: bool
 
 
-def _asked(problem: Any, max_variance_error: Any, batch_size: Any, methods: Any, sampling: Any) -> _Asked:
+def _asked(
+    problem: Any, max_variance_error: Any, batch_size: Any, methods: Any, sampling: Any, drop_last: Any
+) -> _Asked:
     """Check what a choice takes, before the mode is looked for."""
     _checks.problem(problem)
     budget = _checks.positive("max_variance_error", max_variance_error)
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
-    return _Asked(budget, _methods(methods), _sizes(batch_size, problem.num_examples, kind), kind)
+    last = _checks.drop_last(drop_last, kind)
+    return _Asked(budget, _methods(methods), _sizes(batch_size, problem.num_examples, kind), kind, last)
 
 
 def _chosen(problem: Any, asked: _Asked, mode: Any, law: Any, key: Any, tell: Callable[[str], None]) -> Choice:
-    budget, wanted, sizes, sampling = asked
+    budget, wanted, sizes, sampling, drop_last = asked
     tell("the Gaussian variational law")
     known = place(problem, "posterior", mode=mode, law=law, key=key).law
-    ahead = prospects(problem, known, budget, sampling)
+    ahead = prospects(problem, known, budget, sampling, drop_last)
 
     def planned(method: str, settings: dict[str, Any]) -> Candidate:
-        return _candidate(problem, method, settings, budget, sampling, mode, known)
+        return _candidate(problem, method, settings, budget, sampling, mode, known, drop_last)
 
     ranked = _ranked(searched(_settings(wanted, sizes), ahead, planned, tell), budget)
     if not ranked[0].error <= budget:
@@ -138,6 +145,7 @@ def sample(
     num_chains: int = 4,
     key: Any = 0,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     mode: Any = None,
     law: Any = None,
     max_time: float = MAX_TIME,
@@ -155,7 +163,7 @@ def sample(
     problem
         A `Problem` with a mode. Above 1000 parameters `mode` must be given (trained params will do); then corrected Langevin with
         a low-rank step runs, `max_variance_error`, `methods` and `law` do not count, and the verdict says what is known.
-    max_variance_error, batch_size, methods, sampling, mode, law
+    max_variance_error, batch_size, methods, sampling, drop_last, mode, law
         As in `choose`.
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
@@ -193,8 +201,9 @@ def sample(
         progress=progress, own=sample,
     )  # fmt: skip
     if problem.num_params > derivatives.DENSE:
+        _checks.drop_last(drop_last, sampling)
         return _sample_large(problem, batch_size, num_draws, num_chains, key, sampling, mode, progress, simulation)
-    asked = _asked(problem, max_variance_error, batch_size, methods, sampling)
+    asked = _asked(problem, max_variance_error, batch_size, methods, sampling, drop_last)
     limit = checked_time(max_time)
     found = modes.as_mode(problem, mode)
     chosen: Choice | None = None
@@ -294,11 +303,13 @@ def _ranked(candidates: list[Candidate], budget: float) -> tuple[Candidate, ...]
 
 
 def _candidate(
-    problem: Any, method: str, settings: dict[str, Any], budget: float, sampling: str, mode: Any, law: Any
+    problem: Any, method: str, settings: dict[str, Any], budget: float, sampling: str, mode: Any, law: Any, last: bool
 ) -> Candidate:
     more = {BUDGET[method]: budget} if method in BUDGET else {}
     if "tolerance" in more:
         more["tolerance"] = min(budget, MOST_TOLERANCE)
+    if method == "langevin" and not last:
+        more["drop_last"] = False
     try:
         made = plan(method, problem, **settings, **more, sampling=sampling, mode=mode, law=law)
     except Refused as refusal:

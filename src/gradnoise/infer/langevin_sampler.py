@@ -39,6 +39,7 @@ def langevin(
     key: Any = 0,
     at: str = "posterior",
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     thin: int | None = None,
     burn_in: int | None = None,
     mode: Any = None,
@@ -58,6 +59,9 @@ def langevin(
         A `Problem` with a mode.
     batch_size, sampling
         B, and "with_replacement", "without_replacement" or "shuffled" (epochs, whose noise nearly cancels: a smaller bias).
+    drop_last
+        Shuffled epochs only. True: the last N mod B examples of an epoch are left out. False: they are a smaller batch, as
+        data loaders give by default; far smaller than B it adds more noise than it spares.
     step_size
         ε (of the first step, where steps fall); None: the largest at which no variance is wrong by more than
         `max_variance_error`.
@@ -100,6 +104,7 @@ def langevin(
         schedule=schedule,
         at=at,
         sampling=sampling,
+        drop_last=drop_last,
         mode=mode,
         law=law,
         num_law_draws=num_law_draws,
@@ -120,6 +125,7 @@ def plan_langevin(
     schedule: str | Decreasing = "constant",
     at: str = "posterior",
     sampling: str = "with_replacement",
+    drop_last: bool = True,
     mode: Any = None,
     law: Any = None,
     num_law_draws: int | None = None,
@@ -127,6 +133,7 @@ def plan_langevin(
 ) -> Plan:
     """Choose the step and predict the law; arguments as in `langevin`, `key` for the variational law."""
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    dropped = _checks.drop_last(drop_last, kind)
     _checks.problem(problem)
     size = _checks.batch_size(batch_size, problem.num_examples, kind)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
@@ -140,6 +147,8 @@ def plan_langevin(
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     matrix = where.covariance if isinstance(wish, str) else wish
     noise: dict[str, Any] = {"num_examples": problem.num_examples, "batch_size": size, "sampling": kind}
+    if kind == "shuffled":
+        noise["drop_last"] = dropped
 
     def made(step: float, rough: bool = False, start: Array | None = None) -> Plan:
         return _at_step(problem, where, step, wish, matrix, noise, rough=rough, start=start)
@@ -181,7 +190,7 @@ def _at_step(
         "schedule": "constant",
         "sampling": noise["sampling"],
         "learning_rate": epsilon * problem.num_examples / 2,
-    }
+    } | ({"drop_last": noise["drop_last"]} if "drop_last" in noise else {})
     process = _process(problem, epsilon, matrix, noise, None)
     name = "SGLD" if wish is None else f"preconditioned SGLD ({settings['preconditioner']})"
     wide = float(theory.variance_errors(own.covariance, where.law.covariance)[-1]) > TOLD
@@ -205,7 +214,7 @@ def _process(
     problem: Any, epsilon: float, matrix: Array | None, noise: dict[str, Any], falling: Decreasing | None
 ) -> Any:
     return langevin_process(
-        minibatch(noise["batch_size"], noise["sampling"]),
+        minibatch(noise["batch_size"], noise["sampling"], noise.get("drop_last", True)),
         learning_rate=epsilon * problem.num_examples / 2,
         num_examples=problem.num_examples,
         preconditioner=matrix,
@@ -244,6 +253,7 @@ def _own(
         learning_rate=epsilon * noise["num_examples"] / 2,
         batch_size=noise["batch_size"],
         sampling=noise["sampling"],
+        drop_last=noise.get("drop_last", True),
         preconditioner=matrix,
         injected=injected,
         rough=rough,
@@ -279,12 +289,18 @@ def _plan(
         predicted_covariance=own.covariance,
         target=where.law.covariance,
         start=own.covariance,
-        iact=_through_all_positions(iact, problem.num_examples // settings["batch_size"]) if shuffled else iact,
+        iact=_through_all_positions(iact, _steps_per_epoch(problem.num_examples, settings)) if shuffled else iact,
         relaxation_time=chain.relaxation_time,
         drift_matters=False,
         chain=None if shuffled else chain,
         settings=settings,
         warnings=warnings,
+    )
+
+
+def _steps_per_epoch(num_examples: int, settings: dict[str, Any]) -> int:
+    return num_examples // settings["batch_size"] + (
+        not settings["drop_last"] and num_examples % settings["batch_size"] > 0
     )
 
 

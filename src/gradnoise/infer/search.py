@@ -39,8 +39,8 @@ class Prospects:
     ----------
     law
         The variational law, whose H and C count.
-    num_examples, num_params, budget, sampling
-        N, D, `max_variance_error` and `sampling` of the choice.
+    num_examples, num_params, budget, sampling, drop_last
+        N, D, `max_variance_error`, `sampling` and `drop_last` of the choice.
     strengths
         Eigenvalues of H⁻¹C (D,), ascending.
     """
@@ -50,6 +50,7 @@ class Prospects:
     num_params: int
     budget: float
     sampling: str
+    drop_last: bool
     strengths: Array
 
     def at_once(self, method: str, settings: dict[str, Any]) -> float:
@@ -69,6 +70,7 @@ class Prospects:
         size = settings["batch_size"]
         if method == "langevin":
             noise = {"num_examples": self.num_examples, "batch_size": size, "sampling": self.sampling}
+            noise |= {} if self.drop_last else {"drop_last": False}
             matrix = self.law.covariance if settings.get("preconditioner") == "curvature" else None
             return fewest_steps(self.law, matrix, self.budget, noise) * step_cost(self.num_params, size)
         if method == "sghmc" and self.sampling != "shuffled":
@@ -101,10 +103,10 @@ def step_cost(num_params: int, size: int) -> int:
     return size + STEP_OVERHEAD + MATRICES * num_params
 
 
-def prospects(problem: Any, law: Any, budget: float, sampling: str) -> Prospects:
+def prospects(problem: Any, law: Any, budget: float, sampling: str, drop_last: bool) -> Prospects:
     """Measure the noise of the gradients against the curvature, once for all candidates."""
     strengths = np.maximum(eigh(law.gradient_covariance, law.hessian, eigvals_only=True), 0.0)
-    return Prospects(law, problem.num_examples, problem.num_params, budget, sampling, strengths)
+    return Prospects(law, problem.num_examples, problem.num_params, budget, sampling, drop_last, strengths)
 
 
 def searched(

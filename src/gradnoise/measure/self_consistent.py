@@ -57,6 +57,7 @@ class _Update(NamedTuple):
     injected: Array | None
     sampling: str
     num_examples: int
+    drop_last: bool
 
 
 def stationary_law(
@@ -72,6 +73,7 @@ def stationary_law(
     start: ArrayLike | None = None,
     reference: SelfConsistentLaw | None = None,
     rough: bool = False,
+    drop_last: bool = True,
 ) -> SelfConsistentLaw | None:
     """Return the stationary law of SGD or Langevin dynamics with curvature and noise averaged over that law itself.
 
@@ -93,6 +95,8 @@ def stationary_law(
         η, μ, P of m ← μm + ĝ; θ ← θ - ηPm + ξ, P (D, D) or None for the identity.
     batch_size, sampling
         B, and "with_replacement", "without_replacement" or "shuffled" (the mean over the positions of an epoch).
+    drop_last
+        Shuffled epochs only: False keeps the last, smaller batch, as data loaders do by default.
     injected
         Cov ξ (D, D), parameter²; None: no injected noise.
     start
@@ -131,6 +135,7 @@ def stationary_law(
         None if injected is None else _checks.symmetric("injected", injected, size, definite="semi"),
         kind,
         problem.num_examples,
+        _checks.drop_last(drop_last, kind),
     )  # fmt: skip
     if start is not None:
         begin = _checks.symmetric("start", start, size, definite="semi")
@@ -262,13 +267,16 @@ def _law(hessian: Array, noise: Array, persistent: Array, update: _Update) -> Ar
     injected = common.pop("injected")
     if update.sampling == "shuffled":
         total = theory.stationary_covariance(hessian, persistent, **common)
-        rest = {**common, "sampling": "without_replacement"}
-        total = total + theory.stationary_covariance(hessian, _semidefinite(noise - persistent), **rest)
+        # what changes from epoch to epoch is independent from step to step; over an epoch the law knows its mean alone
+        size = {"num_examples": update.num_examples, "batch_size": update.batch_size, "drop_last": update.drop_last}
+        fresh = theory.epoch_noise_autocovariance(_semidefinite(noise - persistent), lag=0, **size)
+        rest = {**common, "sampling": "with_replacement", "batch_size": 1, "drop_last": True}
+        total = total + theory.stationary_covariance(hessian, fresh, **rest)
     else:
         total = theory.stationary_covariance(hessian, noise, **common)
     if injected is None:
         return total
-    silent = {**common, "sampling": "with_replacement"}
+    silent = {name: value for name, value in common.items() if name != "drop_last"} | {"sampling": "with_replacement"}
     return total + theory.linear_chain(hessian, np.zeros_like(noise), injected=injected, **silent).covariance
 
 

@@ -45,7 +45,7 @@ class ControlVariate:
         return self.rows.period(spec)
 
     def draw(self, stream: Stream, steps: Any, spec: Spec) -> dict[str, Any]:
-        """Return {"indices": int32 (K, B)}: the rows of a plain minibatch."""
+        """Return {"indices": int32 (K, B), ...}: the rows of a plain minibatch."""
         return self.rows.draw(stream, steps, spec)
 
     def gradient(self, problem: Any, params: Pytree, batch: Pytree, draws: dict[str, Any]) -> Pytree:
@@ -69,6 +69,7 @@ def control_variate(
     problem: Any = None,
     gradient: Any = None,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
 ) -> ControlVariate:
     """Minibatch gradients with a control variate: noise-free at the anchor θ*, noisier with the distance from it.
 
@@ -78,7 +79,7 @@ def control_variate(
 
     Parameters
     ----------
-    batch_size, sampling
+    batch_size, sampling, drop_last
         As in `minibatch`.
     params
         θ*: the `Mode` from `find_mode` (where ∇L = 0), or params.
@@ -92,7 +93,7 @@ def control_variate(
     ValueError, TypeError
         If ∇L(θ*) is neither known nor can be computed: the estimate would be biased by it.
     """
-    rows = Minibatch(_checks.integer("batch_size", batch_size), sampling)
+    rows = Minibatch(_checks.integer("batch_size", batch_size), sampling, drop_last)
     certified = hasattr(params, "gradient_norm") and hasattr(params, "vector")
     anchor = params.params if certified else params
     if not jax.tree.leaves(anchor):

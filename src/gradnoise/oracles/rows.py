@@ -16,7 +16,7 @@ from gradnoise.theory import NotLinear, batch_noise
 FLOYD_UP_TO = 64  # comparisons grow as the square of the batch
 
 
-@_tree.record(static=("batch_size", "sampling"))
+@_tree.record(static=("batch_size", "sampling", "drop_last"))
 class Minibatch:
     """Gradient of the mean loss over a batch of B rows: unbiased, covariance C/B (with replacement).
 
@@ -26,17 +26,22 @@ class Minibatch:
         B, rows a step.
     sampling
         "with_replacement": B independent rows. "without_replacement": a fresh random subset each step. "shuffled": an
-        exact random permutation each epoch, cut into floor(N/B) batches (the remainder is dropped): what a data loader
-        gives. Its noise is not independent from step to step: another law.
+        exact random permutation each epoch, cut into batches: what a data loader gives. Its noise is not independent from
+        step to step: another law.
+    drop_last
+        Shuffled epochs only. True (default): floor(N/B) batches, the other N mod B rows are left out. False: they are a last,
+        smaller batch, whose gradient is the mean over its own rows. PyTorch's DataLoader, Keras' fit and tf.data keep them
+        by default. Where B divides N both are the same, bit for bit.
     """
 
     batch_size: int
     sampling: str = "with_replacement"
+    drop_last: bool = True
     reads = "rows"
 
     def __post_init__(self) -> None:
         _checks.integer("batch_size", self.batch_size)
-        _checks.one_of("sampling", self.sampling, _checks.SAMPLINGS)
+        _checks.drop_last(self.drop_last, _checks.one_of("sampling", self.sampling, _checks.SAMPLINGS))
 
     def check(self, spec: Spec) -> None:
         """Raise ValueError if the batch does not fit the data."""
@@ -55,15 +60,25 @@ class Minibatch:
 
     def period(self, spec: Spec) -> int:
         """Return the steps after which the sampling begins anew: an epoch when shuffled, else 1."""
-        return spec.num_examples // self.batch_size if self.sampling == "shuffled" else 1
+        if self.sampling != "shuffled":
+            return 1
+        return spec.num_examples // self.batch_size + (self._rest(spec) > 0)
+
+    def _rest(self, spec: Spec) -> int:
+        """Rows of a last, smaller batch; 0: there is none."""
+        return 0 if self.drop_last else spec.num_examples % self.batch_size
 
     def draw(self, stream: Stream, steps: Any, spec: Spec) -> dict[str, Any]:
-        """Return {"indices": int32 (K, B)}."""
+        """Return {"indices": int32 (K, B)}; where an epoch's last batch is smaller also its rows, "valid": int32 (K,)."""
         n, size = spec.num_examples, self.batch_size
         if self.sampling == "with_replacement":
             return {"indices": stream.child("rows").indices(steps, size, n)}
         if self.sampling == "shuffled":
-            return {"indices": self._shuffled(stream.child("shuffle"), steps, spec)}
+            drawn = {"indices": self._shuffled(stream.child("shuffle"), steps, spec)}
+            if rest := self._rest(spec):
+                per_epoch = self.period(spec)
+                drawn["valid"] = jnp.where(steps % per_epoch == per_epoch - 1, rest, size).astype(jnp.int32)
+            return drawn
         rows = stream.child("subset")
         if size <= FLOYD_UP_TO:
             return {"indices": subset(rows, steps, n, size)}
@@ -76,6 +91,8 @@ class Minibatch:
         n, size, per_epoch = spec.num_examples, self.batch_size, self.period(spec)
         epoch = steps // per_epoch
         positions = (steps % per_epoch)[:, None] * size + jnp.arange(size)
+        if self._rest(spec):  # the places of the last batch that no row fills repeat its last one, with weight 0
+            positions = jnp.minimum(positions, n - 1)
         if n >= SORT_BELOW:
             return feistel(stream, epoch, positions, n)
         touched = (
@@ -86,21 +103,24 @@ class Minibatch:
 
     def gradient(self, problem: Any, params: Pytree, batch: Pytree, draws: dict[str, Any]) -> Pytree:
         """Return the gradient of the mean loss over the batch, like params."""
-        del draws
-        return jax.grad(problem.batch_loss)(params, batch)
+        if "valid" not in draws:
+            return jax.grad(problem.batch_loss)(params, batch)
+        dtype, valid = jnp.result_type(*jax.tree.leaves(params)), draws["valid"]
+        weights = jnp.where(jnp.arange(self.batch_size) < valid, 1 / valid.astype(dtype), 0).astype(dtype)
+        return jax.grad(problem.batch_loss)(params, batch, weights)
 
     def noise(self, gradient_covariance: Array, num_examples: int) -> Array | NotLinear:
         """Covariance (D, D) of one step's gradient, or why the noise is not independent."""
         if self.sampling == "shuffled":
             return NotLinear(
                 "sampling='shuffled': the noise of an epoch's batches is anti-correlated; its law is "
-                "theory.stationary_covariance(..., sampling='shuffled')"
+                f"theory.stationary_covariance(..., sampling='shuffled', drop_last={self.drop_last})"
             )
         return batch_noise(
             gradient_covariance, batch_size=self.batch_size, sampling=self.sampling, num_examples=num_examples
         )
 
 
-def minibatch(batch_size: int, sampling: str = "with_replacement") -> Minibatch:
+def minibatch(batch_size: int, sampling: str = "with_replacement", drop_last: bool = True) -> Minibatch:
     """Minibatch gradients; see `Minibatch`."""
-    return Minibatch(_checks.integer("batch_size", batch_size), sampling)
+    return Minibatch(_checks.integer("batch_size", batch_size), sampling, drop_last)

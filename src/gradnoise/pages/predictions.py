@@ -37,6 +37,8 @@ class Predictions(NamedTuple):
     """Variances (D,) along the eigenvectors of H at the mode, what the runs start from, and times in steps.
 
     `averaged` and `shuffled_averaged` take H and C averaged over the law itself (`measure.stationary_law`); None where that does not settle.
+    Shuffled epochs keep their last, smaller batch, as loaders do by default; `shuffled_dropped` (at the mode) is without it, None where
+    the batch size divides the data.
     """
 
     continuous: Array
@@ -48,6 +50,7 @@ class Predictions(NamedTuple):
     shuffled_start: Array
     relaxation: Array
     quadratic_time: Array
+    shuffled_dropped: Array | None = None
 
 
 def choose_settings(hessian: Array, learning_rate: float | None, batch_size: int, momentum: float) -> Settings:
@@ -90,8 +93,10 @@ def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: Sel
     of = geometry.hessian, geometry.gradient_covariance
     discrete = theory.stationary_covariance(*of, **common)
     epochs: dict[str, Any] = {**common, "sampling": "shuffled", "num_examples": geometry.num_examples}
-    shuffled = theory.stationary_covariance(*of, **epochs)
-    over = stationary_law(problem, geometry.vector, start=shuffled, sampling="shuffled", **common)
+    loader = {**epochs, "drop_last": False}
+    shuffled = theory.stationary_covariance(*of, **loader)
+    over = stationary_law(problem, geometry.vector, start=shuffled, sampling="shuffled", drop_last=False, **common)
+    rest = geometry.num_examples % settings.batch_size
     relaxation, times = _times(of if mean is None else (mean.hessian, mean.gradient_covariance), basis, settings)
     return Predictions(
         along(basis, theory.stationary_covariance(*of, time="continuous", **common)),
@@ -100,9 +105,10 @@ def predict(problem: Any, geometry: LocalGeometry, settings: Settings, mean: Sel
         along(basis, shuffled),
         None if over is None else along(basis, over.covariance),
         discrete,
-        theory.stationary_covariance(*of, position="end", **epochs),
+        theory.stationary_covariance(*of, position="end", **loader),
         relaxation,
         times,
+        along(basis, theory.stationary_covariance(*of, **epochs)) if rest else None,
     )
 
 

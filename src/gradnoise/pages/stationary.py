@@ -11,6 +11,7 @@ import optax
 from gradnoise import derivatives, oracles
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, Run, record, simulate
+from gradnoise.infer.readable import number
 from gradnoise.measure import LocalGeometry, SelfConsistentLaw
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
@@ -26,6 +27,7 @@ LOADER = (
     "A data loader shuffles: it passes over all examples in a new order each epoch, so the shuffled column is what training "
     "with one gives. Batches drawn independently at each step give the other column."
 )
+WHOLE = " An epoch is one batch of all examples: its gradient has no noise."
 
 
 class Length(NamedTuple):
@@ -59,7 +61,7 @@ def run_sgd(
     try:
         return simulate(
             problem,
-            oracles.minibatch(settings.batch_size, sampling),
+            oracles.minibatch(settings.batch_size, sampling, drop_last=sampling != "shuffled"),
             rule(optax.sgd, **numbers),
             num_steps=length.num_steps,
             num_chains=length.num_chains,
@@ -96,7 +98,7 @@ def stationary_section(
 ) -> dict[str, Any]:  # fmt: skip
     """Predict, simulate, compare; `posterior` is the covariance (D, D) to compare with, `law` from `settled`, `progress` makes a bar by name."""
     predicted, size = predict(problem, geometry, settings, law), settings.batch_size
-    epoch = problem.num_examples // size
+    epoch, rest = math.ceil(problem.num_examples / size), problem.num_examples % size
     found: dict[str, Observed | None] = {}
     lengths: dict[str, Length] = {}
     diverged: dict[str, int] = {}
@@ -136,9 +138,36 @@ def stationary_section(
             "shuffled_standard_error",
         ),
         "steps_per_epoch": epoch,
-        "loader_note": LOADER,
+        "last_batch_size": rest or size,
+        "loader_note": loader_note(rows, problem.num_examples, size),
     }
     return out | {"verdict": verdict(out)}
+
+
+def loader_note(rows: list[dict[str, Any]], num_examples: int, batch_size: int) -> str:
+    """Say which column is a loader's, and what the examples do that the batch size leaves over."""
+    rest = num_examples % batch_size
+    if not rest:
+        return LOADER + (WHOLE if num_examples == batch_size else "")
+    told = (
+        f" Batches of {batch_size} do not divide {num_examples:,} examples: the last batch of an epoch has {rest}. PyTorch's DataLoader, "
+        "Keras' fit and tf.data keep it by default, and so do the shuffled columns. With drop_last=True (tf.data: drop_remainder=True) "
+        "these examples are left out of the epoch, another law."
+    )
+    moving = [r for r in rows if min(r["shuffled_dropped"], r["discrete"]) > SILENT * r["posterior"]]
+    if not moving:
+        return LOADER + told
+    kept, dropped, discrete = (
+        np.array([r[k] for r in moving]) for k in ("shuffled_predicted", "shuffled_dropped", "discrete")
+    )
+    ratio = kept / dropped
+    low, high = number(ratio.min()), number(ratio.max())
+    told += (
+        f" The batch kept gives {low if low == high else f'{low} to {high}'} times the variance predicted without it"
+    )
+    if (more := int((kept > discrete).sum())) > 0:
+        told += f", and in {more} of {len(kept)} directions more than independent batches have: each of its examples counts {number(batch_size / rest)} times as much"
+    return LOADER + told + "."
 
 
 def noise_growth(problem: Any, mode: Mode, geometry: LocalGeometry, covariance: Array, num_draws: int = 64) -> float:
@@ -159,7 +188,8 @@ def _rows(
 
     def of(name: str, i: int) -> tuple[float | None, float | None, float | None]:
         seen = found[name]
-        silent = predicted.discrete[i] <= SILENT * target[i]  # what moves there is rounding
+        law = predicted.shuffled if name == "shuffled" else predicted.discrete
+        silent = law[i] <= SILENT * target[i]  # what moves there is rounding
         if seen is None or silent or lengths[name].burn_in < RELAXED * predicted.relaxation[i]:
             return None, None, None
         return (
@@ -186,6 +216,7 @@ def _rows(
                 "shift": shift,
                 "shuffled_predicted": predicted.shuffled[i],
                 "shuffled_averaged": None if predicted.shuffled_averaged is None else predicted.shuffled_averaged[i],
+                "shuffled_dropped": None if predicted.shuffled_dropped is None else predicted.shuffled_dropped[i],
                 "shuffled_simulated": shuffled,
                 "shuffled_standard_error": shuffled_error,
                 "shuffled_shift": shuffled_shift,

@@ -98,18 +98,21 @@ def _share(stationary: dict[str, Any]) -> str:
     rows = [r for r in stationary["directions"] if r["discrete"] > SILENT * r["posterior"]]
     lost = stationary["num_diverged"] or stationary["shuffled_num_diverged"]
     errors = [stationary[f"{prefix}worst_relative_error"] for prefix in ("", "shuffled_")]
+    if stationary.get("steps_per_epoch") == 1:  # no law, no share of it
+        return "A data loader's epoch is one batch of all examples here: without noise, SGD is gradient descent."
     if not rows or lost or any(error is not None and error > UNSETTLED for error in errors):
         return ""  # there is no law to take a share of
     both = [r for r in rows if r["simulated"] and r["shuffled_simulated"]]
     if both:
         share = np.array([r["shuffled_simulated"] / r["simulated"] for r in both])
         few = "" if len(both) == len(rows) else f", over the {len(both)} of {len(rows)} directions that were simulated"
-        verb, how = "leaves", f" (simulated{few})"
+        verbs, how = ("leaves", "gives"), f" (simulated{few})"
     elif rows[0]["averaged"] is None or rows[0]["shuffled_averaged"] is None:
         return ""
     else:
         share = np.array([r["shuffled_averaged"] / r["averaged"] for r in rows])
-        verb, how = "is predicted to leave", ""
+        verbs, how = ("is predicted to leave", "is predicted to give"), ""
+    verb = verbs[int(share.mean() > 1)]
     return (
         f"A data loader shuffles epochs, which {verb} {share.mean():.2g} times the variance of independent batches on average and "
         f"{share.min():.2g} times in the direction that keeps least{how}."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from gradnoise import _checks
-from gradnoise.scaling.settings import adaptive_settings, is_adaptive, linear_settings, memories
+from gradnoise.scaling.settings import adaptive_settings, is_adaptive, is_independent, linear_settings, memories
 
 
 def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = None) -> float:
@@ -16,6 +17,7 @@ def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = Non
 
         square_root   κ ≤ 1/(1 − min β)          beyond, an average would have no memory left
         linear        κ < edge/η                 beyond, the quadratic diverges
+        both          κ < 1/λ                    with a weight decay λ that is independent of the learning rate
 
     Parameters
     ----------
@@ -52,9 +54,16 @@ def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = Non
     16.0
     """
     if is_adaptive(settings):
-        return 1 / (1 - min(memories(adaptive_settings(settings, "square-root")).values()))
+        adaptive = adaptive_settings(settings, "square-root")
+        return min(1 / (1 - min(memories(adaptive).values())), _decay_limit(adaptive))
     old = linear_settings(settings)
     if stability_edge is None:
         msg = "stability_edge must be given for the linear rule, got None: only stability limits it. See theory.stability_edge."
         raise ValueError(msg)
-    return _checks.positive("stability_edge", stability_edge) / float(old["learning_rate"])
+    return min(_checks.positive("stability_edge", stability_edge) / float(old["learning_rate"]), _decay_limit(old))
+
+
+def _decay_limit(settings: Mapping[str, Any]) -> float:
+    """1/λ of a decay that stands alone: beyond, a step takes more than all of the parameters off."""
+    alone = settings["weight_decay"] if is_independent(settings) else 0.0
+    return 1 / alone if alone else math.inf

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradnoise import _checks
 from gradnoise.scaling.records import TOLERANCE, Condition, Conditions, Scaled, batch_conditions
-from gradnoise.scaling.settings import linear_settings, scaled_steps, whole_batch
+from gradnoise.scaling.settings import is_independent, linear_settings, scaled_decay, scaled_steps, whole_batch
 
 
 def linear(
@@ -28,8 +28,9 @@ def linear(
     ----------
     settings
         Mapping with "learning_rate" η and "batch_size" B; optional "optimizer" ("sgd", "momentum", "nesterov"),
-        "momentum" μ, "nesterov", "weight_decay" (kept), "num_steps" and "warmup_steps" (divided by κ, rounded up,
-        so that they are the same in epochs), "ema_decay" (ρ^κ).
+        "momentum" μ, "nesterov", "num_steps" and "warmup_steps" (divided by κ, rounded up, so that they are the same in
+        epochs), "ema_decay" (ρ^κ), "weight_decay" λ: the L2 term λθ in the gradient, as in torch.optim.SGD, kept since η multiplies it.
+        With "decay_form": "independent" a step takes λθ off by itself, θ ← θ − ηm − λθ: × κ.
     factor
         κ > 0; κB must be a whole number.
     stability_edge
@@ -79,7 +80,7 @@ def linear(
     count = None if num_examples is None else _checks.integer("num_examples", num_examples)
     scale = None if gradient_noise_scale is None else _checks.positive("gradient_noise_scale", gradient_noise_scale)
     new = old | {"learning_rate": kappa * old["learning_rate"], "batch_size": whole_batch(old["batch_size"], kappa)}
-    new |= scaled_steps(old, kappa)
+    new |= scaled_steps(old, kappa) | scaled_decay(old, kappa)
     if "ema_decay" in old:
         new["ema_decay"] = old["ema_decay"] ** kappa
     return Scaled("linear", kappa, old, new, _invariants(old), _conditions(edge, batch_conditions(count, scale)))
@@ -89,6 +90,8 @@ def _invariants(settings: Mapping[str, Any]) -> dict[str, float]:
     """η/B, momentum, and the stationary covariance's scale η/(B(1 − μ))."""
     eta, size, mu = settings["learning_rate"], settings["batch_size"], settings.get("momentum", 0.0)
     kept = {"learning_rate/batch_size": eta / size, "momentum": mu}
+    if is_independent(settings):
+        kept["weight_decay/batch_size"] = settings["weight_decay"] / size
     return kept | {"learning_rate/(batch_size*(1-momentum))": eta / (size * (1 - mu))}
 
 

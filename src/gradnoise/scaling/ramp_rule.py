@@ -22,7 +22,8 @@ def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: floa
     Parameters
     ----------
     settings
-        Before the decay; as for `linear` (sgd, momentum, nesterov) or `square_root` (adam, adamw, rmsprop).
+        Before the decay; as for `linear` (sgd, momentum, nesterov) or `square_root` (adam, adamw, rmsprop). An independent
+        "weight_decay" is taken not to follow the schedule.
     decay
         a ≥ 1, what the schedule divides the learning rate by at this point. Where aB is not whole the batch is the whole number below, and
         the learning rate does the rest.

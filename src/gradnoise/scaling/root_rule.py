@@ -8,7 +8,14 @@ from typing import Any
 
 from gradnoise import _checks
 from gradnoise.scaling.records import Condition, Conditions, Scaled, batch_conditions
-from gradnoise.scaling.settings import adaptive_settings, memories, scaled_steps, whole_batch
+from gradnoise.scaling.settings import (
+    adaptive_settings,
+    is_independent,
+    memories,
+    scaled_decay,
+    scaled_steps,
+    whole_batch,
+)
 
 MEMORY_LIMIT = 0.25  # of 1 − β: the SDE's relative error in E x² is 0.06 at 0.08 and 0.19 at 0.32 (sde_scaling.md §7.6)
 
@@ -32,8 +39,10 @@ def square_root(
     settings
         Mapping with "optimizer" ("adam", "adamw", "rmsprop"), "learning_rate" η, "batch_size" B, "b1" β₁ (not rmsprop),
         "b2" β₂ (for rmsprop also "decay") and "eps" ε. Optional "eps_in_sqrt" (True: √(v + ε), so ε → ε/κ),
-        "weight_decay" (adamw, decoupled: × √κ; else kept), "num_steps", "warmup_steps" (÷ κ), "ema_decay" (ρ^κ),
-        "clip_norm" (÷ √κ, where noise dominates).
+        "weight_decay" λ, "num_steps", "warmup_steps" (÷ κ), "ema_decay" (ρ^κ), "clip_norm" (÷ √κ, where noise dominates).
+        λ is read as optax.adamw and PyTorch's AdamW do, θ ← θ − η(m̂/(√v̂ + ε) + λθ): × √κ. "decay_form": "independent" says that the
+        learning rate does not multiply it, θ ← θ − η m̂/(√v̂ + ε) − λθ (the paper's form): × κ. For adam and rmsprop λ is the L2 term
+        in the gradient and kept, unless it is independent.
     factor
         κ > 0; κB must be a whole number.
     moments
@@ -46,12 +55,13 @@ def square_root(
     Returns
     -------
     Scaled
-        Mapping of the new settings, with `.invariants` (σ₀, ε₀, c₁, c₂ of the SDE; for adamw also the decay's timescale), `.validity`, `.valid`, `.inverse()`.
+        Mapping of the new settings, with `.invariants` (σ₀, ε₀, c₁, c₂ of the SDE; also the timescale of a decoupled decay), `.validity`, `.valid`, `.inverse()`.
 
     Raises
     ------
     ValueError, TypeError
-        If settings are missing, unknown or malformed, κ ≤ 0, κB is not whole, or κ > `max_kappa(settings)`.
+        If settings are missing, unknown or malformed, κ ≤ 0, κB is not whole, κ > `max_kappa(settings)`, or an independent decay
+        would take all of the parameters off in a step.
 
     Notes
     -----
@@ -61,8 +71,8 @@ def square_root(
 
     References
     ----------
-    Malladi, Lyu, Panigrahi & Arora (2022), the square-root scaling rules for RMSprop and Adam; decoupled decay, clipping and averages
-    derived in `papers/sde_scaling.md` §3.7, §5, §6.
+    Malladi, Lyu, Panigrahi & Arora (2022), the square-root scaling rules for RMSprop and Adam; Loshchilov & Hutter (2019) for the
+    decoupled decay, which they write independent of the learning rate; its scaling, clipping and averages derived in `papers/sde_scaling.md` §3.7, §5, §6.
 
     Examples
     --------
@@ -82,7 +92,9 @@ def square_root(
     conditions = _conditions(batch_conditions(count, scale))
     kept = {"learning_rate/sqrt(batch_size)": old["learning_rate"] / math.sqrt(old["batch_size"])}
     kept |= constants(old, moments)
-    if old["optimizer"] == "adamw" and "weight_decay" in old:  # 1/timescale of the decay, in examples
+    if is_independent(old):  # 1/timescale of the decay, in examples
+        kept["weight_decay/batch_size"] = old["weight_decay"] / old["batch_size"]
+    elif old["optimizer"] == "adamw" and "weight_decay" in old:
         kept["learning_rate*weight_decay/batch_size"] = old["learning_rate"] * old["weight_decay"] / old["batch_size"]
     return Scaled("square_root", kappa, old, new, kept, conditions)
 
@@ -93,8 +105,7 @@ def rescaled(old: Mapping[str, Any], kappa: float, moments: str) -> dict[str, An
     new = dict(old) | {"learning_rate": root * old["learning_rate"]} | scaled_steps(old, kappa)
     new |= {key: _memory(key, beta, kappa, moments) for key, beta in memories(old).items()}
     new["eps"] = old["eps"] / (kappa if old.get("eps_in_sqrt", False) else root)
-    if old["optimizer"] == "adamw" and "weight_decay" in old:
-        new["weight_decay"] = root * old["weight_decay"]
+    new |= scaled_decay(old, kappa, root if old["optimizer"] == "adamw" else 1.0)
     if "ema_decay" in old:
         new["ema_decay"] = old["ema_decay"] ** kappa
     if "clip_norm" in old:
@@ -125,7 +136,9 @@ def constants(settings: Mapping[str, Any], moments: str = "linear") -> dict[str,
             out[f"(1-{key})/learning_rate**2"] = (1 - beta) / eta**2
         else:
             out[f"-log({key})/learning_rate**2"] = -math.log(beta) / eta**2
-    if settings["optimizer"] == "adamw" and "weight_decay" in settings:
+    if is_independent(settings):
+        out["weight_decay/learning_rate**2"] = settings["weight_decay"] / eta**2
+    elif settings["optimizer"] == "adamw" and "weight_decay" in settings:
         out["weight_decay/learning_rate"] = settings["weight_decay"] / eta
     return out
 

@@ -14,7 +14,8 @@ ADAPTIVE = ("adam", "adamw", "rmsprop")
 BOTH = {
     "learning_rate": "η > 0, required",
     "batch_size": "B, a whole number, required",
-    "weight_decay": "≥ 0: coefficient of the L2 term in the gradient; for adamw of the decoupled decay",
+    "weight_decay": "≥ 0: coefficient of the L2 term in the gradient; for adamw of the decoupled decay; see 'decay_form'",
+    "decay_form": "'times_learning_rate' (default): a step takes ηλθ off; 'independent': it takes λθ off, apart from the gradient",
     "num_steps": "length of the run",
     "warmup_steps": "length of the warm-up",
     "ema_decay": "ρ in [0, 1) of the parameter average y <- ρy + (1-ρ)θ",
@@ -33,6 +34,7 @@ ADAPTIVE_KEYS = {
     "eps_in_sqrt": "False: √v + ε (Adam, PyTorch); True: √(v + ε) (optax.rmsprop's default)",
     "clip_norm": "threshold of the clipping of the gradient's norm",
 } | BOTH
+DECAY_FORMS = ("times_learning_rate", "independent")
 _INTERVALS = {
     "momentum": (0.0, 1.0, "left"),
     "weight_decay": (0.0, math.inf, "both"),
@@ -95,6 +97,27 @@ def memories(settings: Mapping[str, Any]) -> dict[str, float]:
     return {key: settings[key] for key in ("b1", "b2", "decay") if key in settings and (key != "b1" or settings[key])}
 
 
+def is_independent(settings: Mapping[str, Any]) -> bool:
+    """Whether the weight decay is a step of its own that the learning rate does not multiply."""
+    return "weight_decay" in settings and settings.get("decay_form") == "independent"
+
+
+def scaled_decay(settings: Mapping[str, Any], kappa: float, factor: float = 1.0) -> dict[str, float]:
+    """Return the decay for steps worth κ of the old ones: times `factor` where η multiplies it, times κ where it stands alone."""
+    if "weight_decay" not in settings:
+        return {}
+    old = settings["weight_decay"]
+    if not is_independent(settings):
+        return {"weight_decay": factor * old}
+    if kappa * old >= 1:
+        msg = (
+            f"factor must be below {1 / old:.6g} for weight_decay = {old:g} with decay_form='independent', got {kappa:g}: "
+            f"one step would take {kappa * old:.4g} >= 1 of the parameters off."
+        )
+        raise ValueError(msg)
+    return {"weight_decay": kappa * old}
+
+
 def scaled_steps(settings: Mapping[str, Any], factor: float) -> dict[str, int]:
     """Return lengths counted in steps, divided by the factor, rounded up."""
     names = [name for name in ("num_steps", "warmup_steps") if name in settings]
@@ -127,7 +150,11 @@ def _checked(settings: Mapping[str, Any], rule: str, known: Mapping[str, str], n
         keys = "; ".join(f"{name!r}: {text}" for name, text in known.items())
         msg = f"settings has {', '.join(map(repr, unknown))}, which the {rule} rule does not know how to scale. It knows {keys}."
         raise ValueError(msg)
-    return {key: _read(key, value) for key, value in settings.items()}
+    read = {key: _read(key, value) for key, value in settings.items()}
+    if is_independent(read) and read["weight_decay"] >= 1:
+        msg = f"settings['weight_decay'] must be below 1 with decay_form='independent' (a step takes λθ off), got {read['weight_decay']:g}."
+        raise ValueError(msg)
+    return read
 
 
 def _read(key: str, value: Any) -> Any:
@@ -135,6 +162,8 @@ def _read(key: str, value: Any) -> Any:
     if key in _INTERVALS:
         low, high, closed = _INTERVALS[key]
         return _checks.within(name, value, low, high, closed=closed)
+    if key == "decay_form":
+        return _checks.one_of(name, value, DECAY_FORMS)
     if key in ("nesterov", "eps_in_sqrt") and not isinstance(value, bool):
         msg = f"{name} must be True or False, got {_checks.shown(value)}."
         raise TypeError(msg)

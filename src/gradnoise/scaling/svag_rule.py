@@ -7,7 +7,14 @@ from typing import Any
 
 from gradnoise.scaling.records import Condition, Scaled
 from gradnoise.scaling.root_rule import constants, rescaled
-from gradnoise.scaling.settings import adaptive_settings, is_adaptive, linear_settings, scaled_steps
+from gradnoise.scaling.settings import (
+    adaptive_settings,
+    is_adaptive,
+    is_independent,
+    linear_settings,
+    scaled_decay,
+    scaled_steps,
+)
 from gradnoise.theory import svag_coefficients
 
 
@@ -25,7 +32,8 @@ def svag(settings: Mapping[str, Any], l: float) -> Scaled:
     ----------
     settings
         As for `linear` (sgd, momentum, nesterov) or `square_root` (adam, adamw, rmsprop). "batch_size" is kept: each of the
-        two batches has it. "num_steps" and "warmup_steps" × l; "ema_decay" ρ^{1/l}; decoupled "weight_decay" ÷ √l.
+        two batches has it. "num_steps" and "warmup_steps" × l; "ema_decay" ρ^{1/l}; adamw's "weight_decay" ÷ √l, which the learning
+        rate multiplies; with "decay_form": "independent" every rule's ÷ l.
     l
         ≥ 1, any real number.
 
@@ -71,16 +79,22 @@ def svag(settings: Mapping[str, Any], l: float) -> Scaled:
 def _linear(settings: Mapping[str, Any], l: float) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
     old = linear_settings(settings, "svag")
     eta, size, mu = old["learning_rate"], old["batch_size"], old.get("momentum", 0.0)
-    new = old | scaled_steps(old, 1 / l)
+    new = old | scaled_steps(old, 1 / l) | scaled_decay(old, 1 / l)
+    alone = old["weight_decay"] if is_independent(old) else None
     if "ema_decay" in old:
         new["ema_decay"] = old["ema_decay"] ** (1 / l)
     if mu == 0:
-        return old, new | {"learning_rate": eta / l}, {"learning_rate*l/batch_size": eta / size}
+        kept = {"learning_rate*l/batch_size": eta / size}
+        if alone is not None:
+            kept["weight_decay/learning_rate"] = alone / eta
+        return old, new | {"learning_rate": eta / l}, kept
     new |= {"learning_rate": eta / l**2, "momentum": 1 - (1 - mu) / l}
     kept = {
         "sqrt(learning_rate)*l/batch_size": eta**0.5 / size,
         "(1-momentum)/sqrt(learning_rate)": (1 - mu) / eta**0.5,
     }
+    if alone is not None:
+        kept["weight_decay/sqrt(learning_rate)"] = alone / eta**0.5
     return old, new, kept
 
 

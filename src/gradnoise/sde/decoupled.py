@@ -49,7 +49,7 @@ def rmspropw(
     batch_size           B       ()      examples a step; S of `theory.batch_noise`
     b2                   β₂      ()      v ← β₂v + (1−β₂)g²
     eps                  ε       ()      gradient
-    weight_decay         γ       ()      1/parameter: θ ← θ − η(g/(√v + ε) + γθ)
+    weight_decay         γ       ()      1/parameter: θ ← θ − η(g/(√v + ε) + γθ); independent of η: γ/η
     num_examples         N       ()      examples; needed without replacement
     returns              –       –       `SDE`, state (X, V); V in gradient², per batch
     ===================  ======  ======  ===================================================
@@ -112,7 +112,7 @@ def adamw(
     b1                   β₁      ()      m ← β₁m + (1−β₁)g
     b2                   β₂      ()      v ← β₂v + (1−β₂)g²
     eps                  ε       ()      gradient
-    weight_decay         γ       ()      1/parameter: θ ← θ − η(m̂/(√v̂ + ε) + γθ)
+    weight_decay         γ       ()      1/parameter: θ ← θ − η(m̂/(√v̂ + ε) + γθ), as optax.adamw, torch's AdamW; independent of η: γ/η
     bias_correction      –       ()      False: γ₁ = γ₂ = 1, for warm buffers
     num_examples         N       ()      examples; needed without replacement
     returns              –       –       `SDE`, state (X, M, V)

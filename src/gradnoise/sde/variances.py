@@ -85,7 +85,7 @@ def adamw_variance(
     standard_deviation  σ       ()     gradient, per example
     learning_rate       η       ()     parameter
     batch_size          B       ()     examples a step
-    weight_decay        γ       ()     1/parameter, decoupled
+    weight_decay        γ       ()     1/parameter, decoupled: θ ← θ − η(… + γθ); where η does not multiply it, give γ/η
     returns             Var     ()     parameter²
     ==================  ======  =====  =====================================
 

@@ -66,6 +66,7 @@ def langevin_error(
     batch_size: int,
     preconditioner: ArrayLike | None = None,
     sampling: str = "with_replacement",
+    drop_last: bool = True,
 ) -> LangevinError:
     r"""Finite-step error of stochastic gradient Langevin dynamics, exact in discrete time.
 
@@ -81,6 +82,7 @@ def langevin_error(
     batch_size           B       ()      examples a step
     preconditioner       P       (D, D)  multiplies ε
     sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
+    drop_last            –       –       shuffled only: False keeps an epoch's smaller last batch
     returns              –       –       `LangevinError`
     ===================  ======  ======  ======================================
 
@@ -96,7 +98,14 @@ def langevin_error(
     """
     setting = {"step_size": step_size, "num_examples": num_examples, "preconditioner": preconditioner}
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
-    whole = langevin_covariance(hessian, covariance, batch_size=batch_size, sampling=sampling, **setting)  # type: ignore[arg-type]
+    whole = langevin_covariance(
+        hessian,
+        covariance,
+        batch_size=batch_size,
+        sampling=sampling,
+        drop_last=drop_last,
+        **setting,  # type: ignore[arg-type]
+    )
     full_batch = langevin_covariance(hessian, np.zeros_like(covariance), batch_size=1, **setting)  # type: ignore[arg-type]
     posterior = np.linalg.inv(np.asarray(hessian, dtype=np.float64)) / num_examples
     posterior = (posterior + posterior.T) / 2

@@ -74,26 +74,48 @@ def _run(base: Array, gain: Array, steps: int) -> Steps:
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One epoch of n = ⌊N/B⌋ steps in modes, for C = 1."""
+    """One epoch in modes, for C = 1: m = ⌊N/B⌋ steps of B examples, then one of the `rest` where that is not 0."""
 
     base: Array
     gain: Array
-    batches: float  # N/B, not rounded
     examples: int
+    size: int
+    rest: int  # examples of a last, smaller batch; 0: there is none
+
+    @property
+    def whole(self) -> int:
+        """Steps of B examples."""
+        return self.examples // self.size
 
     @property
     def steps(self) -> int:
-        return int(self.batches)
+        """All steps of an epoch."""
+        return self.whole + (self.rest > 0)
+
+    @property
+    def batches(self) -> float:
+        """N/B, not rounded."""
+        return self.examples / self.size
 
     def bracket(self, run: Steps) -> Array:
-        """K_m = [ (N/B) Σ w wᵀ − s sᵀ ]/(N−1), as comoment plus what is left of the mean: both terms are ≥ 0."""
+        """K_k = [ (N/B) Σ w wᵀ − s sᵀ ]/(N−1) of k whole batches, as comoment plus what is left of the mean: both are ≥ 0."""
         left = self.batches / run.steps - 1
         return (self.batches * run.comoment + left * _outer(run.total, run.total)) / max(self.examples - 1, 1)
 
+    def full(self) -> tuple[Array, Array]:
+        """Fⁿ and K_n of all steps; a last batch of r adds A r (F s/A − G/r)(…)ᵀ/(N−1), A = N − r, to what stays of the comoment."""
+        run = _run(self.base, self.gain, self.whole)
+        if not self.rest:
+            return run.power, self.bracket(run)
+        read = self.examples - self.rest
+        weight = np.broadcast_to(self.gain, run.total.shape)
+        apart = _apply(self.base, run.total) / read - weight / self.rest
+        spread = self.batches * _congruence(self.base, run.comoment) + read * self.rest * _outer(apart, apart)
+        return self.base @ run.power, spread / max(self.examples - 1, 1)
+
     def ends(self) -> Array:
         """Z = Fⁿ Z Fⁿᵀ + K_n by doubling."""
-        run = _run(self.base, self.gain, self.steps)
-        power, total = run.power, self.bracket(run)
+        power, total = self.full()
         while np.abs(power).max() > 1e-10:
             total = total + _congruence(power, total)
             power = power @ power
@@ -101,28 +123,34 @@ class Epoch:
 
     def after(self, steps: int) -> Array:
         """Fᵏ Z Fᵏᵀ + K_k."""
-        if steps == 0:
+        if steps in (0, self.steps):
             return self.ends()
         run = _run(self.base, self.gain, steps)
         return _congruence(run.power, self.ends()) + self.bracket(run)
 
     def mean(self) -> Array:
         """Average over k = 1…n of Fᵏ Z Fᵏᵀ + K_k."""
-        run = _run(self.base, self.gain, self.steps)
+        run = _run(self.base, self.gain, self.whole)
         brackets = (self.batches * run.partial - run.squares) / max(self.examples - 1, 1)
+        if self.rest:
+            brackets = brackets + self.full()[1]
         return (self._orbit(self.ends()) + brackets) / self.steps
 
     def average(self) -> Array:
         """Covariance of the average of the n iterates."""
         run = _run(self.base, self.gain, self.steps)
-        noise = (self.batches * run.squares - _outer(run.totals, run.totals)) / max(self.examples - 1, 1)
+        noise = self.batches * run.squares - _outer(run.totals, run.totals)
+        if self.rest:  # the last batch enters the last iterate alone, and each of its examples counts more
+            weight = np.broadcast_to(self.gain, run.total.shape)
+            noise = noise + (self.examples / self.rest - self.batches) * _outer(weight, weight)
+        noise = noise / max(self.examples - 1, 1)
         return (_congruence(self.base @ power_sums(self.base, self.steps)[1], self.ends()) + noise) / self.steps**2
 
     def fixed_order(self) -> Array:
         """(I − Fⁿ)⁻¹ K_n (I − Fⁿ)⁻ᵀ."""
-        run = _run(self.base, self.gain, self.steps)
-        gap = np.asarray(np.linalg.inv(np.eye(run.power.shape[-1]) - run.power), dtype=np.float64)
-        return _congruence(gap, self.bracket(run))
+        power, noise = self.full()
+        gap = np.asarray(np.linalg.inv(np.eye(power.shape[-1]) - power), dtype=np.float64)
+        return _congruence(gap, noise)
 
     def _orbit(self, start: Array) -> Array:
         """Σ_{k=1..n} Fᵏ Z Fᵏᵀ by doubling."""
@@ -134,7 +162,10 @@ class Epoch:
         return total
 
 
-def epoch_of(rates: Array, num_examples: int, batch_size: int, momentum: float, nesterov: bool) -> Epoch:
+def epoch_of(
+    rates: Array, num_examples: int, batch_size: int, momentum: float, nesterov: bool, drop_last: bool
+) -> Epoch:
     """Return the epoch of modes with these rates (learning rate times curvature)."""
     base = mode_transitions(rates, momentum, nesterov)
-    return Epoch(base, mode_gain(momentum, nesterov), num_examples / batch_size, num_examples)
+    rest = 0 if drop_last else num_examples % batch_size
+    return Epoch(base, mode_gain(momentum, nesterov), num_examples, batch_size, rest)

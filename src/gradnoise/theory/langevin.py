@@ -26,6 +26,7 @@ def langevin_covariance(
     time: str = "discrete",
     sampling: str = "with_replacement",
     position: str | int = "mean",
+    drop_last: bool = True,
 ) -> Array:
     r"""Stationary covariance of stochastic gradient Langevin dynamics θ ← θ − (ε/2) N P ĝ + √ε P^{½} V on a quadratic.
 
@@ -41,7 +42,7 @@ def langevin_covariance(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step
     preconditioner       P       (D, D)  multiplies ε; symmetric positive
-    position             –       –       shuffled only, as in `shuffled_covariance`
+    position, drop_last  –       –       shuffled only, as in `shuffled_covariance`
     time                 –       –       "discrete" (default), "continuous"
     sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
     returns              Σ       (D, D)  parameter²
@@ -61,6 +62,7 @@ def langevin_covariance(
     """
     time = _checks.one_of("time", time, ("discrete", "continuous"))
     sampling = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    drop_last = _checks.drop_last(drop_last, sampling)
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
     hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive", like="gradient_covariance")
     examples, epsilon = _checks.integer("num_examples", num_examples), _checks.positive("step_size", step_size)
@@ -82,6 +84,7 @@ def langevin_covariance(
             num_examples=examples,
             preconditioner=preconditioner,
             position=position,
+            drop_last=drop_last,
         )
         return epochs + found.covariance(mode_covariance(found.rates, np.zeros_like(injected), injected=injected))
     _checks.one_of("position", position, ("mean",))  # an epoch has positions, independent batches have none

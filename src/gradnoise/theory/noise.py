@@ -115,11 +115,12 @@ def noise_scale(*, learning_rate: float, batch_size: int, num_examples: int, mom
 
 
 def epoch_noise_autocovariance(
-    gradient_covariance: ArrayLike, *, num_examples: int, batch_size: int, lag: int
+    gradient_covariance: ArrayLike, *, num_examples: int, batch_size: int, lag: int, drop_last: bool = True
 ) -> Array:
     r"""Autocovariance of the gradient noise of shuffled epochs at frozen parameters, averaged over the steps of an epoch.
 
-    Equation: Γ_0 = (C/B)(N−B)/(N−1), Γ_h = −(C/(N−1))(M−h)/M for 1 ≤ h < M, 0 from h = M on; M = ⌊N/B⌋.
+    Equation: Γ_0 = C (N b̄ − 1)/(N−1), Γ_h = −(C/(N−1))(M−h)/M for 1 ≤ h < M, 0 from h = M on; M = ⌊N/B⌋ steps and b̄ = 1/B where the
+    rest is dropped, Γ_0 = (C/B)(N−B)/(N−1) then; M = ⌈N/B⌉ and b̄ the mean of 1/size over the M batches where it is kept.
 
     ===================  ======  ======  ======================
     argument             symbol  shape   scale
@@ -128,22 +129,29 @@ def epoch_noise_autocovariance(
     num_examples         N       ()      examples
     batch_size           B       ()      examples a step, at most N
     lag                  h       ()      steps, ≥ 0
+    drop_last            –       –       True (default): the last N − ⌊N/B⌋B examples are left out; False: a smaller batch
     returns              Γ_h     (D, D)  gradient²
     ===================  ======  ======  ======================
 
-    Assumptions: a new order each epoch, the remainder of N/B dropped; parameters stay where they are.
-    Limit: where B divides N, Γ_h = −Γ_0 (M−h)/(M(M−1)) and Γ_0 + 2ΣΓ_h = 0: no noise at zero frequency.
+    Assumptions: a new order each epoch; every batch gradient is the mean over its own examples; parameters stay where they are.
+    Limit: where B divides N, Γ_h = −Γ_0 (M−h)/(M(M−1)) and Γ_0 + 2ΣΓ_h = 0: no noise at zero frequency. With a rest r it is
+    C r/(B(N−1)) if dropped, C m(B−r)²/(rB(m+1)(N−1)) if kept, m = ⌊N/B⌋.
 
     Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation; closed form derived here, `papers/smith_chaudhari.md` §2.4.
 
     >>> C = [[1.0, -0.2], [-0.2, 0.4]]
     >>> [float(epoch_noise_autocovariance(C, num_examples=6, batch_size=2, lag=h)[0, 0].round(6)) for h in (0, 1, 2, 3)]
     [0.4, -0.133333, -0.066667, 0.0]
+    >>> float(epoch_noise_autocovariance(C, num_examples=7, batch_size=2, lag=0, drop_last=False)[0, 0].round(6))  # 2 + 2 + 2 + 1
+    0.5625
     """
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
-    examples = _checks.integer("num_examples", num_examples, low=2)
+    examples = _checks.integer("num_examples", num_examples)
     size, h = _checks.batch_size(batch_size, examples, "shuffled"), _checks.integer("lag", lag, low=0)
-    steps = examples // size
+    whole, rest = divmod(examples, size)
+    kept = rest if not _checks.drop_last(drop_last) else 0
+    steps = whole + (kept > 0)
     if h == 0:
-        return covariance * (examples - size) / (size * (examples - 1))
-    return -covariance * max(steps - h, 0) / (steps * (examples - 1))
+        inverse = (whole / size + (1 / kept if kept else 0.0)) / steps
+        return covariance * (examples * inverse - 1) / max(examples - 1, 1)
+    return -covariance * max(steps - h, 0) / (steps * max(examples - 1, 1))

@@ -23,11 +23,13 @@ def shuffled_covariance(
     nesterov: bool = False,
     preconditioner: ArrayLike | None = None,
     position: str | int = "mean",
+    drop_last: bool = True,
 ) -> Array:
     r"""Stationary covariance of SGD over shuffled epochs on a quadratic, exact in discrete time.
 
-    Equation, n = ⌊N/B⌋ steps an epoch: Z = Fⁿ Z Fⁿᵀ + K_n at epoch ends, Fᵏ Z Fᵏᵀ + K_k after k steps,
-    K_m = 1/(N−1) [ (N/B) Σ_{j<m} Fʲ G C Gᵀ Fʲᵀ − (Σ_{j<m} Fʲ G) C (Σ_{j<m} Fʲ G)ᵀ ]; F, G of `chain_from_noise`, Σ = Z_θθ.
+    Equation, n steps an epoch, ⌊N/B⌋ (drop_last) or ⌈N/B⌉: Z = Fⁿ Z Fⁿᵀ + K_n at epoch ends, Fᵏ Z Fᵏᵀ + K_k after k steps,
+    K_m = 1/(N−1) [ Σ_{j<m} (N/b) Fʲ G C Gᵀ Fʲᵀ − (Σ_{j<m} Fʲ G) C (Σ_{j<m} Fʲ G)ᵀ ]; F, G of `chain_from_noise`, Σ = Z_θθ; b is the
+    size of that step's batch: B, or r = N mod B in the last step of an epoch that keeps the rest (j = 0 of m = n).
 
     ===================  ======  ======  ================================================
     argument             symbol  shape   scale
@@ -40,26 +42,41 @@ def shuffled_covariance(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     position             –       –       "mean" over steps 1…n, "end" of an epoch, or k in 0…n
+    drop_last            –       –       True (default): the last N − ⌊N/B⌋B examples are left out; False: a smaller batch
     nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
     returns              Σ       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
-    Assumptions: quadratic loss whose per-example gradients differ by constants; each epoch an independent, exact permutation
-    whose last N − nB examples are dropped.
-    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one, plus
-    (N − nB)/N of it for the examples dropped; one batch an epoch gives sampling without replacement.
+    Assumptions: quadratic loss whose per-example gradients differ by constants; each epoch an independent, exact permutation; every
+    batch gradient is the mean over its own examples, so that each of the last r counts B/r times as much. PyTorch's DataLoader,
+    Keras' fit and tf.data keep the rest by default (drop_last=False here); drop_last=True, drop_remainder=True drop it there.
+    Limit: along a direction with x = ηλN/B ≪ 1 the variance is x/3 (mean) or x²/12 (end) of the independent one. A rest r > 0 adds
+    r/(N−1) of the independent one if it is dropped, and (B − r)²/(r(N−1)) · m/(m+1), m = ⌊N/B⌋, if it is kept: (B/r − 1)² m/(m+1)
+    times as much, which can be more than independent batches have. One batch an epoch gives sampling without replacement.
 
     Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation of an epoch's noise; the law is derived here.
     Two batches of one epoch have covariance −C/(N−1), whether or not a remainder is dropped. If n B = N the bracket is
-    n/(n−1) Σ FʲGSGᵀFʲᵀ − (ΣFʲG) S (ΣFʲG)ᵀ/(n−1), S = (C/B)(N−B)/(N−1); with a remainder that form would be wrong.
+    n/(n−1) Σ FʲGSGᵀFʲᵀ − (ΣFʲG) S (ΣFʲG)ᵀ/(n−1), S = (C/B)(N−B)/(N−1); with a remainder that form would be wrong. The same in other
+    words (one direction): example i has one weight w_i = −η fˢ/b over the epoch, and K_n = C N/(N−1) (Σ w_i² − (Σ w_i)²/N).
 
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 0.4]]
     >>> shuffled_covariance(H, C, learning_rate=0.1, batch_size=1, num_examples=2, position="end").round(8)
     array([[6.7751e-04, 0.0000e+00],
            [0.0000e+00, 5.3910e-05]])
+    >>> epoch = {"learning_rate": 0.1, "batch_size": 3, "num_examples": 4}
+    >>> [float(shuffled_covariance(H, C, drop_last=drop, **epoch)[1, 1].round(6)) for drop in (True, False)]
+    [0.004558, 0.009801]
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(shuffled_weights(found.rates, position=position, **setting) * covariance)
 
@@ -72,6 +89,7 @@ def shuffled_weights(
     momentum: float = 0.0,
     nesterov: bool = False,
     position: str | int = "mean",
+    drop_last: bool = True,
 ) -> Array:
     r"""Factors that turn the per-example gradient covariance in the modes of PH into the covariance over shuffled epochs.
 
@@ -86,11 +104,12 @@ def shuffled_weights(
     momentum      μ       ()      m ← μ m + g; θ ← θ − m
     position      –       –       "mean" over steps 1…n, "end", or k in 0…n
     nesterov      –       –       False (default): m_new moves θ; True: g + μ m_new
+    drop_last     –       –       True (default): the rest of N/B is left out; False: it is a smaller last batch
     returns       –       (D, D)  1/examples
     ============  ======  ======  ==============================================
 
     Assumptions: as `shuffled_covariance`; rates inside (0, `rate_edge`).
-    Limit: r N/B = x ≪ 1: N/(6B²) (mean) and r N²/(24B³) (end), against 1/(2rB) for independent batches.
+    Limit: B divides N and r N/B = x ≪ 1: N/(6B²) (mean) and r N²/(24B³) (end), against 1/(2rB) for independent batches.
 
     Reference: as `shuffled_covariance`.
 
@@ -101,7 +120,7 @@ def shuffled_weights(
     examples, mu = _checks.integer("num_examples", num_examples), _checks.momentum(momentum)
     size = _checks.batch_size(batch_size, examples, "shuffled")
     values = checked_rates(rates, edge=rate_edge(momentum=mu, nesterov=nesterov))
-    epoch = epoch_of(values, examples, size, mu, nesterov)
+    epoch = epoch_of(values, examples, size, mu, nesterov, _checks.drop_last(drop_last))
     if position == "mean":
         return np.asarray(epoch.mean()[..., 0, 0])
     if position == "end":
@@ -122,11 +141,12 @@ def epoch_average_covariance(
     momentum: float = 0.0,
     nesterov: bool = False,
     preconditioner: ArrayLike | None = None,
+    drop_last: bool = True,
 ) -> Array:
     r"""Covariance of the average of all iterates of one shuffled epoch.
 
-    Equation: M Z Mᵀ + 1/(N−1) [ (N/B) Σ_j W_j C W_jᵀ − (Σ_j W_j) C (Σ_j W_j)ᵀ ], M = (1/n) Σ_{k=1..n} Fᵏ,
-    W_j = (1/n) Σ_{i<n−j} Fⁱ G, Z the covariance at epoch ends.
+    Equation: M Z Mᵀ + 1/(N−1) [ Σ_j (N/b_j) W_j C W_jᵀ − (Σ_j W_j) C (Σ_j W_j)ᵀ ], M = (1/n) Σ_{k=1..n} Fᵏ,
+    W_j = (1/n) Σ_{i<n−j} Fⁱ G and b_j examples in the j-th batch (j = 0…n−1), Z the covariance at epoch ends.
 
     ===================  ======  ======  ================================================
     argument             symbol  shape   scale
@@ -139,11 +159,12 @@ def epoch_average_covariance(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    drop_last            –       –       True (default): the last N − ⌊N/B⌋B examples are left out; False: a smaller batch
     returns              –       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
     Assumptions: as `shuffled_covariance`.
-    Limit: far below H⁻¹CH⁻¹/N, the covariance of averages over independent batches: why iterate averaging refuses epochs.
+    Limit: B dividing N: far below H⁻¹CH⁻¹/N, the covariance of averages over independent batches: why iterate averaging refuses epochs.
 
     Reference: derived here.
 
@@ -153,7 +174,15 @@ def epoch_average_covariance(
            [0.        , 0.00237188]])
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(epoch_of(found.rates, **setting).average()[..., 0, 0] * covariance)
 
@@ -168,6 +197,7 @@ def fixed_order_covariance(
     momentum: float = 0.0,
     nesterov: bool = False,
     preconditioner: ArrayLike | None = None,
+    drop_last: bool = True,
 ) -> Array:
     r"""Covariance over orders of the epoch-end iterate when the data are shuffled once and then read in that order for ever.
 
@@ -184,6 +214,7 @@ def fixed_order_covariance(
     momentum             μ       ()      m ← μ m + g; θ ← θ − η P m
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
+    drop_last            –       –       True (default): the last N − ⌊N/B⌋B examples are left out; False: a smaller batch
     returns              –       (D, D)  parameter²
     ===================  ======  ======  ================================================
 
@@ -198,7 +229,15 @@ def fixed_order_covariance(
            [0.        , 0.00262985]])
     """
     found, covariance, setting = _prepared(
-        hessian, gradient_covariance, learning_rate, batch_size, num_examples, momentum, nesterov, preconditioner
+        hessian,
+        gradient_covariance,
+        learning_rate,
+        batch_size,
+        num_examples,
+        momentum,
+        nesterov,
+        preconditioner,
+        drop_last,
     )
     return found.covariance(epoch_of(found.rates, **setting).fixed_order()[..., 0, 0] * covariance)
 
@@ -212,6 +251,7 @@ def _prepared(
     momentum: Any,
     nesterov: bool,
     preconditioner: ArrayLike | None,
+    drop_last: Any,
 ) -> tuple[Modes, Array, dict[str, Any]]:
     covariance = _checks.symmetric("gradient_covariance", gradient_covariance, definite="semi")
     hessian = _checks.symmetric("hessian", hessian, len(covariance), definite="positive", like="gradient_covariance")
@@ -220,4 +260,5 @@ def _prepared(
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))
     require_stable(found, learning_rate, mu, nesterov)
     setting = {"num_examples": examples, "batch_size": size, "momentum": mu, "nesterov": nesterov}
+    setting["drop_last"] = _checks.drop_last(drop_last)
     return found, found.gradient_noise(covariance), setting

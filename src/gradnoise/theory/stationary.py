@@ -25,6 +25,7 @@ def stationary_covariance(
     sampling: str = "with_replacement",
     num_examples: int | None = None,
     position: str | int = "mean",
+    drop_last: bool = True,
 ) -> Array:
     r"""Stationary covariance of SGD with a constant learning rate on a quadratic.
 
@@ -43,6 +44,7 @@ def stationary_covariance(
     preconditioner       P       (D, D)  multiplies the learning rate; symmetric positive
     num_examples         N       ()      examples; needed unless sampling with replacement
     position             –       –       shuffled only: "mean" over the epoch, "end", or k steps into it
+    drop_last            –       –       shuffled only: False keeps an epoch's smaller last batch, as data loaders do
     nesterov             –       –       False (default): m_new moves θ; True: g + μ m_new
     time                 –       –       "discrete" (default), "continuous"
     sampling             –       –       "with_replacement" (default), "without_replacement", "shuffled"
@@ -67,6 +69,7 @@ def stationary_covariance(
     """
     time = _checks.one_of("time", time, ("discrete", "continuous"))
     sampling = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
+    drop_last = _checks.drop_last(drop_last, sampling)
     if sampling == "shuffled":
         if time == "continuous":
             msg = "time must be 'discrete' when sampling='shuffled', got 'continuous': epochs have no continuous-time law here."
@@ -81,6 +84,7 @@ def stationary_covariance(
             nesterov=nesterov,
             preconditioner=preconditioner,
             position=position,
+            drop_last=drop_last,
         )
     _checks.one_of("position", position, ("mean",))  # an epoch has positions, independent batches have none
     noise = batch_noise(gradient_covariance, batch_size=batch_size, sampling=sampling, num_examples=num_examples)
