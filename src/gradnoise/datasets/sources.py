@@ -11,7 +11,7 @@ from gradnoise import _checks
 from gradnoise._types import AnyArray
 from gradnoise.datasets.loading import assemble, load
 from gradnoise.datasets.record import MODELS, Dataset, standardise
-from gradnoise.datasets.tables import Column, check_names
+from gradnoise.datasets.columns import Column, check_names
 
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 
