@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import stat
@@ -26,8 +27,19 @@ BEGINNINGS = (
     (b"SQLite format", "an SQLite data base", "Read it yourself and pass the data frame"),
     (b"%PDF", "a PDF document", "Look for the table itself"),
 )
-WIDE = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
-MARKUP = ((b"<!doctype", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "XML"), (b"{\"", "JSON"), (b"[{", "JSON"))
+WIDE = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+MARKUP = (
+    (b"<!doctype", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "XML"),
+    (b'{"', "JSON"),
+    (b"[{", "JSON"),
+)
 
 
 def regular(path: Path) -> None:
@@ -56,17 +68,13 @@ def regular(path: Path) -> None:
 def memory() -> float:
     """Return the bytes of memory that this process may use: of the machine, or of its limit."""
     limits = []
-    try:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # not told on this system
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # not told on this system
-        pass
-    try:
+    with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         soft = resource.getrlimit(resource.RLIMIT_AS)[0]
         limits += [soft] if soft != resource.RLIM_INFINITY else []
-    except (ImportError, OSError, ValueError):
-        pass
     return min(limits, default=float("inf"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import AnyArray
 from gradnoise.datasets.columns import EXACT, MISSING, Column, Reading, Wanted, check_names
-from gradnoise.datasets.notation import PLAIN
+from gradnoise.datasets.notation import PLAIN, as_written
 
 NUMBERS = (int, float, decimal.Decimal, np.integer, np.floating)
 
@@ -149,8 +149,9 @@ def _numbers(text: Any, reading: Reading) -> AnyArray | None:
     if reading.notation == PLAIN:
         found = text.cast(pl.Float64, strict=False)
     else:
-        levels = text.unique().to_list()
-        known = {level: None if level is None else reading.notation.number(level) for level in levels}
+        levels = [level for level in text.unique().to_list() if level is not None]
+        how = as_written(levels, reading.notation)
+        known = {None: None, **{level: how.number(level) for level in levels}}
         found = pl.Series([known[value] for value in text.to_list()], dtype=pl.Float64)
     if found.null_count() > text.null_count() or found.is_nan().any():
         return None

@@ -119,3 +119,10 @@ def _grouping(best: Notation, other: Notation, texts: list[str]) -> bool:
     """Whether commas before groups of three digits are read as decimal commas by `best`, as thousands by `other`."""
     swapped = best.decimal == "comma" and best.thousands == "none"
     return swapped and other == Notation("point", "comma", best.signs) and any("," in text for text in texts)
+
+
+def as_written(texts: list[str], wanted: Notation) -> Notation:
+    """Return the notation of one column: in a file of decimal commas a column may have points, where one of them is surely decimal."""
+    plain = [PLAIN.number(text) for text in texts]
+    mixed = wanted.decimal == "comma" and wanted.thousands != "point" and None not in plain
+    return PLAIN if mixed and any("." in text and wanted.number(text) is not None for text in texts) else wanted

@@ -23,7 +23,9 @@ _DAY = "|".join((
     r"\d{4}([-/.])\d{1,2}\1\d{1,2}", r"\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2})", rf"\d{{1,2}}[- ]?{_MONTH}[- ,]*\d{{2,4}}",
     rf"{_MONTH} \d{{1,2}},? \d{{4}}", rf"{_MONTH}[- ]\d{{2,4}}", r"\d{4}[-/](?:0[1-9]|1[0-2])", r"\d{4}[- ]?q[1-4]", r"q[1-4][- ]\d{4}",
 ))  # fmt: skip
-DATE = re.compile(rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:{_DAY})(?:[t ,]+{_CLOCK})?|{_CLOCK}", re.IGNORECASE)
+DATE = re.compile(
+    rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:{_DAY})(?:[t ,]+{_CLOCK})?|{_CLOCK}", re.IGNORECASE
+)
 UNIT = re.compile(r"[-+]?\d+(?:\.\d*)?\s*([A-Za-zµ°²³/]+)")
 
 
@@ -39,7 +41,10 @@ def oddity_of(column: Column, reading: Reading) -> Oddity | None:
     counts = Counter(str(value) for value in column.values)
     total, name = sum(counts.values()), column.name
     if reading.notation == PLAIN and all(PLAIN.number(text) is not None for text in counts):
-        return Oddity(f"{name!r} holds numbers that are stored as text, such as {next(iter(counts))!r}: convert the column to numbers.", False)
+        return Oddity(
+            f"{name!r} holds numbers that are stored as text, such as {next(iter(counts))!r}: convert the column to numbers.",
+            False,
+        )
     notation, _ = likely_notation(counts)
     odd = Counter({text: count for text, count in counts.items() if notation.number(text) is None})
     numeric = total - sum(odd.values())
@@ -48,7 +53,10 @@ def oddity_of(column: Column, reading: Reading) -> Oddity | None:
     dates = sum(count for text, count in counts.items() if DATE.fullmatch(text))
     if 2 * dates > total:
         example = next(text for text in counts if DATE.fullmatch(text))
-        return Oddity(f"{name!r} holds dates or times such as {example!r}: leave it out (drop={name!r}), or turn it into numbers first.", True)
+        return Oddity(
+            f"{name!r} holds dates or times such as {example!r}: leave it out (drop={name!r}), or turn it into numbers first.",
+            True,
+        )
     units = Counter(found[1] for text in counts if (found := UNIT.fullmatch(text)))
     if units and 2 * units.most_common(1)[0][1] > len(counts):
         unit = units.most_common(1)[0][0]
@@ -74,19 +82,26 @@ def _numbers(column: Column, counts: Counter[str], odd: Counter[str], notation: 
     told, remedies = f"{name!r} holds numbers", []
     if changed is not None:
         told += f" such as {changed!r}"
-        remedies.append(" and ".join(other) or "decimal='point'")
-        if reading.notation.thousands != "none" and not other:
-            remedies[-1] = "thousands='none'"
+        remedies.append(" and ".join(other) or _less(reading))
     known = all(text.casefold() in CODES for text in odd)
     if odd:
         shown = [text for text, _ in odd.most_common(5)]
-        told += f", but {', '.join(map(repr, shown))}{' …' if len(odd) > 5 else ''} in {sum(odd.values())} of {total} rows"
+        told += (
+            f", but {', '.join(map(repr, shown))}{' …' if len(odd) > 5 else ''} in {sum(odd.values())} of {total} rows"
+        )
         if len(odd) <= 5:
             means = "it stands for a missing value" if len(odd) == 1 else "these stand for missing values"
             remedies.append(f"missing_codes={','.join(shown)!r} if {means}")
     told += ": pass " + ", and ".join(remedies) + "." if remedies else ": correct them."
     levels = len(counts) - len(odd)
     return Oddity(told, changed is not None or known or levels > 2 * FEW)
+
+
+def _less(reading: Reading) -> str:
+    """Return the remedy where the usual notation reads what the wanted one does not."""
+    if reading.notation.decimal == "comma" and reading.notation.thousands != "point":
+        return "thousands='point' if the point stands between thousands"
+    return "decimal='point'" if reading.notation.decimal == "comma" else "thousands='none'"
 
 
 def code_in_numbers(column: Column) -> str:

@@ -66,7 +66,7 @@ def _advice(gone: dict[str, AnyArray], roles: Sequence[str | None]) -> str:
     if not chosen:
         return ""
     after = int(np.logical_or.reduce([np.zeros_like(lost), *left.values()]).sum())
-    return f"with {' '.join(f'drop={name!r}' for name in chosen)} it is {after}"
+    return f"with {' and '.join(f'drop={name!r}' for name in chosen)} it is {after}"
 
 
 def finite(what: str, column: Column) -> Array:
@@ -98,8 +98,12 @@ def features_of(
     varying = [c for c in columns if c.name not in constant]
     _judge_text(what, [c for c in varying if c.kind == "text"], encode, reading)
     levels = {c.name: sorted(set(c.values)) for c in varying if c.kind == "text"}
-    names = [name for c in varying for name in ([f"{c.name}={v}" for v in levels[c.name][1:]] if c.kind == "text" else [c.name])]
-    notes = [told for c in varying for told in _remarks(c, levels, reading)]
+    names = [
+        name
+        for c in varying
+        for name in ([f"{c.name}={v}" for v in levels[c.name][1:]] if c.kind == "text" else [c.name])
+    ]
+    notes = [told for c in varying for told in _remarks(c, levels)]
     if constant:
         more = f" and {len(constant) - 10} more" if len(constant) > 10 else ""
         notes.append(f"Dropped constant features: {', '.join(map(repr, constant[:10]))}{more}.")
@@ -146,7 +150,7 @@ def _judge_text(what: str, text: list[Column], encode: str, reading: Reading) ->
     raise ValueError(" ".join(msg.split()))
 
 
-def _remarks(column: Column, levels: dict[str, list[str]], reading: Reading) -> list[str]:
+def _remarks(column: Column, levels: dict[str, list[str]]) -> list[str]:
     """Note what was done to a feature, and what may be wrong with it."""
     if column.kind == "text":
         held = levels[column.name]
@@ -161,7 +165,9 @@ def _remarks(column: Column, levels: dict[str, list[str]], reading: Reading) -> 
         return []
     notes = [code_in_numbers(column)] if code_in_numbers(column) else []
     if column.exact is not None and len(set(column.exact)) > len(np.unique(column.values)):
-        notes.append(f"Caution: {column.name!r} holds whole numbers beyond {EXACT:.0f}, of which some became equal as float64.")
+        notes.append(
+            f"Caution: {column.name!r} holds whole numbers beyond {EXACT:.0f}, of which some became equal as float64."
+        )
     return notes
 
 

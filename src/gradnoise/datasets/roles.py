@@ -61,9 +61,7 @@ def _no_numbers(what: str, column: Column, model: str | None, values: AnyArray, 
     return f"{told}, but holds labels such as {values[0]!s}. Labels are classes: use model={use!r}."
 
 
-def _classes(
-    what: str, column: Column, model: str, values: AnyArray, counts: AnyArray, odd: Oddity | None
-) -> Target:
+def _classes(what: str, column: Column, model: str, values: AnyArray, counts: AnyArray, odd: Oddity | None) -> Target:
     told = f"target {column.name!r} of {what} must"
     if odd is not None and odd.stops:
         msg = f"{told} hold class labels for model={model!r}. {odd.told}"

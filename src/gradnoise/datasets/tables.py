@@ -36,7 +36,9 @@ def read(
     return what, columns, [*notes, *dropped, *left]
 
 
-def _read_file(path: Path, wanted: Wanted, drop: tuple[str, ...], reading: Reading) -> tuple[str, list[Column], list[str]]:
+def _read_file(
+    path: Path, wanted: Wanted, drop: tuple[str, ...], reading: Reading
+) -> tuple[str, list[Column], list[str]]:
     what = repr(path.name)
     files.regular(path)
     extension = next((e for e in sorted(EXTENSIONS, key=len, reverse=True) if path.name.lower().endswith(e)), None)

@@ -31,7 +31,9 @@ def separator_of(value: Any) -> str:
 
 def comment_of(value: Any) -> str | None:
     """Return what begins a line that is skipped, or None."""
-    if value is not None and not (isinstance(value, str) and 0 < len(value) <= 8 and value.isascii() and value.isprintable()):
+    if value is not None and not (
+        isinstance(value, str) and 0 < len(value) <= 8 and value.isascii() and value.isprintable()
+    ):
         msg = f"comment must be the few characters that begin a line to be skipped, such as '#', got {_checks.shown(value)}."
         raise ValueError(msg)
     return value
@@ -108,7 +110,9 @@ def _lines(text: io.TextIOWrapper, what: str, comment: str | None) -> Iterator[s
         yield line
 
 
-def _frame(text: bytes, what: str, names: list[str], reading: Reading, target: str | None) -> tuple[Any, list[str], list[str]]:
+def _frame(
+    text: bytes, what: str, names: list[str], reading: Reading, target: str | None
+) -> tuple[Any, list[str], list[str]]:
     """Return the polars frame, the names of its columns and notes; a trailing separator, or R's row names, may widen it."""
     import polars as pl
 
@@ -124,7 +128,11 @@ def _frame(text: bytes, what: str, names: list[str], reading: Reading, target: s
             if wide.width == width and wide.height:
                 if wide[wide.columns[-1]].is_null().all():
                     return wide.drop(wide.columns[-1]), names, []
-                return wide, ["", *names], ["The rows have one field more than the header: the first is taken as the name of the row."]
+                return (
+                    wide,
+                    ["", *names],
+                    ["The rows have one field more than the header: the first is taken as the name of the row."],
+                )
         heading = pl.read_csv(text, n_rows=0, **options).columns
         # labels keep their text: 01 and 1 are numbers only where the target is one
         labels = {heading[names.index(target)]: pl.String} if target in names and len(heading) == len(names) else None
@@ -156,7 +164,9 @@ def _unreadable(text: bytes, what: str, names: list[str], reading: Reading, erro
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as wrong:
-        return f"{what} cannot be read as CSV: it is not UTF-8 (byte {wrong.start}). Convert it: iconv -f latin1 -t utf8."
+        return (
+            f"{what} cannot be read as CSV: it is not UTF-8 (byte {wrong.start}). Convert it: iconv -f latin1 -t utf8."
+        )
     for number, row in enumerate(_rows(text, reading, 100_000), start=1):
         if len(row) > len(names):
             told = f"{what} cannot be read as CSV: row {number} has {len(row)} fields, the header {len(names)}."
