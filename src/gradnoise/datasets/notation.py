@@ -16,6 +16,8 @@ SIGNS = ("error", "drop")
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'", "\u2212": "-"})
 _BESIDE = r"[$€£¥₹₩₽¢%‰]|(?:USD|EUR|GBP|CHF|JPY|Rs\.?|kr\.?|R\$|US\$|A\$|C\$)"
 
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})+")  # 1.234 may be a thousand
+
 
 @dataclass(frozen=True)
 class Notation:
@@ -124,5 +126,5 @@ def _grouping(best: Notation, other: Notation, texts: list[str]) -> bool:
 def as_written(texts: list[str], wanted: Notation) -> Notation:
     """Return the notation of one column: in a file of decimal commas a column may have points, where one of them is surely decimal."""
     plain = [PLAIN.number(text) for text in texts]
-    mixed = wanted.decimal == "comma" and wanted.thousands != "point" and None not in plain
-    return PLAIN if mixed and any("." in text and wanted.number(text) is not None for text in texts) else wanted
+    mixed = wanted.decimal == "comma" and None not in plain
+    return PLAIN if mixed and any("." in text and not _GROUPED.fullmatch(text) for text in texts) else wanted

@@ -16,12 +16,13 @@ CODES = {
     "missing", "unknown", "unk", "undefined", "no data", "not available", "not applicable", "void", "blank", "999?", "x",
 }  # fmt: skip
 SENTINELS = tuple(sign * code for code in (9, 99, 999, 9999, 99999, 999999) for sign in (1, -1))
+SAMPLE = 1000  # levels that tell the notation
 FEW = 10  # text with more levels than this, and than half of the rows, tells one row from another and no more
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s*[ap]m)?(?:\s*(?:z|utc|gmt|[-+]\d{2}:?\d{2}))?"
 _DAY = "|".join((
     r"\d{4}([-/.])\d{1,2}\1\d{1,2}", r"\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2})", rf"\d{{1,2}}[- ]?{_MONTH}[- ,]*\d{{2,4}}",
-    rf"{_MONTH} \d{{1,2}},? \d{{4}}", rf"{_MONTH}[- ]\d{{2,4}}", r"\d{4}[-/](?:0[1-9]|1[0-2])", r"\d{4}[- ]?q[1-4]", r"q[1-4][- ]\d{4}",
+    rf"{_MONTH}[- ]\d{{1,2}}[-, ]+\d{{4}}", rf"{_MONTH}[- ]\d{{2,4}}", r"\d{4}[-/](?:0[1-9]|1[0-2])", r"\d{4}[- ]?q[1-4]", r"q[1-4][- ]\d{4}",
 ))  # fmt: skip
 DATE = re.compile(
     rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:{_DAY})(?:[t ,]+{_CLOCK})?|{_CLOCK}", re.IGNORECASE
@@ -45,7 +46,7 @@ def oddity_of(column: Column, reading: Reading) -> Oddity | None:
             f"{name!r} holds numbers that are stored as text, such as {next(iter(counts))!r}: convert the column to numbers.",
             False,
         )
-    notation, _ = likely_notation(counts)
+    notation, _ = likely_notation(list(counts)[:SAMPLE])
     odd = Counter({text: count for text, count in counts.items() if notation.number(text) is None})
     numeric = total - sum(odd.values())
     if 2 * numeric >= total and numeric:
@@ -89,7 +90,9 @@ def _numbers(column: Column, counts: Counter[str], odd: Counter[str], notation: 
         told += (
             f", but {', '.join(map(repr, shown))}{' …' if len(odd) > 5 else ''} in {sum(odd.values())} of {total} rows"
         )
-        if len(odd) <= 5:
+        if any(text[0] in "<>" for text in odd):
+            remedies.append(f"a number for such limits, or drop={name!r}")
+        elif len(odd) <= 5:
             means = "it stands for a missing value" if len(odd) == 1 else "these stand for missing values"
             remedies.append(f"missing_codes={','.join(shown)!r} if {means}")
     told += ": pass " + ", and ".join(remedies) + "." if remedies else ": correct them."

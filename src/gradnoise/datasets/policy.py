@@ -49,24 +49,16 @@ def complete_rows(
 
 def _advice(gone: dict[str, AnyArray], roles: Sequence[str | None]) -> str:
     """Name the columns without which far fewer rows would go, and how many then."""
-    lost = np.logical_or.reduce(list(gone.values()))
-    left, chosen = dict(gone), list[str]()
-    while len(chosen) < 5:
-        rest = {
-            name: np.logical_or.reduce([np.zeros_like(lost), *(m for n, m in left.items() if n != name)]).sum()
-            for name in left
-            if name not in roles
-        }
-        name = min(rest, key=lambda one: (rest[one], -gone[one].sum()), default=None)
-        now = np.logical_or.reduce(list(left.values())).sum() if left else 0
-        if name is None or now - rest[name] < 0.1 * len(lost):
-            break
-        del left[name]
-        chosen.append(name)
-    if not chosen:
-        return ""
-    after = int(np.logical_or.reduce([np.zeros_like(lost), *left.values()]).sum())
-    return f"with {' and '.join(f'drop={name!r}' for name in chosen)} it is {after}"
+    masks = list(gone.values())
+    free = sorted((name for name in gone if name not in roles), key=lambda name: -gone[name].sum())[:5]
+    left = [int(_any([m for n, m in gone.items() if n not in free[:k]], masks[0]).sum()) for k in range(len(free) + 1)]
+    worth = [left[0] - now - 0.1 * k * len(masks[0]) for k, now in enumerate(left)]
+    best = int(np.argmax(worth))
+    return f"with {' and '.join(f'drop={name!r}' for name in free[:best])} it is {left[best]}" if best else ""
+
+
+def _any(masks: list[AnyArray], like: AnyArray) -> AnyArray:
+    return np.logical_or.reduce([np.zeros_like(like), *masks])
 
 
 def finite(what: str, column: Column) -> Array:

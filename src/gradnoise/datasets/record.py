@@ -176,7 +176,10 @@ def standardise(dataset: Dataset, target: bool = False) -> tuple[Dataset, Standa
     >>> scaled.X.tolist(), scaling.undo(scaled).X.tolist()
     ([[-1.0, -1.0], [1.0, 1.0]], [[1.0, 5.0], [3.0, 9.0]])
     """
-    counted = slice(None) if dataset.weights is None else dataset.weights > 0
+    counted: AnyArray | slice = slice(None)
+    if dataset.weights is not None and not (counted := dataset.weights > 0).any():
+        msg = "dataset must have a row of positive weight, but all weights are 0."
+        raise ValueError(msg)
     constant = np.flatnonzero(np.ptp(dataset.X[counted], axis=0) == 0)
     if constant.size:
         msg = f"dataset has constant features, which have no scale: {', '.join(dataset.feature_names[i] for i in constant[:5])}."

@@ -32,7 +32,7 @@ def read(
     else:
         what, columns, notes = _read_file(_checks.path("source", source), wanted, drop, reading)
     columns, left = _without_index(columns, wanted)
-    dropped = [f"Left out as asked: {', '.join(map(repr, drop))}."] if drop else []
+    dropped = [f"Columns left out as asked: {', '.join(map(repr, drop))}."] if drop else []
     return what, columns, [*notes, *dropped, *left]
 
 
@@ -44,6 +44,8 @@ def _read_file(
     extension = next((e for e in sorted(EXTENSIONS, key=len, reverse=True) if path.name.lower().endswith(e)), None)
     if extension is None:
         msg = f"{what} must end in one of {', '.join(EXTENSIONS)}. Other formats: read it yourself and pass the data frame."
+        if path.name.lower().endswith((".tsv", ".tab", ".txt", ".dat", ".tsv.gz", ".txt.gz")):
+            msg += " Text in columns: give it the ending .csv, and pass separator='tab' or the character between the columns."
         raise ValueError(msg)
     if extension == ".npz":
         return what, *read_arrays(path, what, wanted, drop, reading)

@@ -87,6 +87,8 @@ def _header(path: Path, what: str, reading: Reading) -> list[str]:
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise ValueError(_damaged(path, what, error)) from error
     names = [name.strip() for name in names]
+    if all(len(name) > 2 and name[0] == name[-1] == "'" and "'" not in name[1:-1] for name in names):
+        names = [name[1:-1] for name in names]
     if not any(names):
         msg = f"{what} is empty: its first line, the header, has no names."
         raise ValueError(msg)
