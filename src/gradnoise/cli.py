@@ -108,17 +108,20 @@ def _unset(text: str) -> Any:
     return typer.Option(help=text, show_default=False)
 
 
+def _of_table(text: str) -> Any:
+    """Return an option that tells how the table is read; those have a panel of their own."""
+    return typer.Option(help=text, rich_help_panel="The table")
+
+
 @app.command("report")
 def report_command(
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DATA]", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example.", show_default=False
-        ),
+        typer.Argument(metavar="DATA", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example."),
     ] = None,
-    target: Annotated[str | None, _unset("Column to predict.")] = None,
+    target: Annotated[str | None, _of_table("Column to predict.")] = None,
     model: Annotated[str | None, _unset("linear, logistic, softmax or poisson.")] = None,
-    example: Annotated[str | None, _unset(f"{', '.join(EXAMPLES)}; without data: wine.")] = None,
+    example: Annotated[str | None, _of_table(f"{', '.join(EXAMPLES)}; without data: wine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for index.html, report.json and the draws.")] = Path(
         "gradnoise-report"
     ),
@@ -140,20 +143,18 @@ def report_command(
     chains: Annotated[int | None, _unset("Chains of every simulation; default: chosen.")] = None,
     max_time: Annotated[float | None, _unset("CPU seconds for all simulations; default: 40.")] = None,
     reference: Annotated[str, typer.Option(help="auto, nuts, laplace or exact.")] = "auto",
-    missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
-    missing_codes: Annotated[str | None, _unset("What else stands for a missing value, such as '.,-999'.")] = None,
-    encode: Annotated[str, typer.Option(help="Features that are strings: error or onehot.")] = "error",
-    drop: Annotated[list[str] | None, _unset("Column to leave out; give it once for each.")] = None,
-    weights: Annotated[str | None, _unset("Column of example weights.")] = None,
-    offset: Annotated[str | None, _unset("Column added to a Poisson model's predictor (log exposure).")] = None,
-    exposure: Annotated[str | None, _unset("Column of the exposure itself, of which the log is taken.")] = None,
-    separator: Annotated[str, typer.Option(help="Of CSV files: a character, tab or space.")] = ",",
-    comment: Annotated[str | None, _unset("Of CSV files: what begins a line to skip, such as '#'.")] = None,
-    decimal: Annotated[str, typer.Option(help="Decimal mark of numbers: point or comma.")] = "point",
-    thousands: Annotated[
-        str, typer.Option(help="Mark between thousands: none, comma, point, space or apostrophe.")
-    ] = "none",
-    signs: Annotated[str, typer.Option(help="$, €, % beside numbers: error, or drop (42% is 42).")] = "error",
+    missing: Annotated[str, _of_table("Rows with missing values: error or drop.")] = "error",
+    missing_codes: Annotated[str | None, _of_table("What else stands for a missing value, such as '.,-999'.")] = None,
+    encode: Annotated[str, _of_table("Features that are strings: error or onehot.")] = "error",
+    drop: Annotated[list[str] | None, _of_table("Column to leave out; give it once for each.")] = None,
+    weights: Annotated[str | None, _of_table("Column of example weights.")] = None,
+    offset: Annotated[str | None, _of_table("Column added to a Poisson model's predictor (log exposure).")] = None,
+    exposure: Annotated[str | None, _of_table("Column of the exposure itself, of which the log is taken.")] = None,
+    separator: Annotated[str, _of_table("Of CSV files: a character, tab or space.")] = ",",
+    comment: Annotated[str | None, _of_table("Of CSV files: what begins a line to skip, such as '#'.")] = None,
+    decimal: Annotated[str, _of_table("Decimal mark of numbers: point or comma.")] = "point",
+    thousands: Annotated[str, _of_table("Mark between thousands: none, comma, point, space or apostrophe.")] = "none",
+    signs: Annotated[str, _of_table("$, €, % beside numbers: error, or drop (42% is 42).")] = "error",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:

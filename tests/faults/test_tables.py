@@ -64,8 +64,8 @@ def run(monkeypatch, capsys):
 def table(columns, rows=ROWS, separator=","):
     """A CSV text: name -> list that is repeated, or a function of the row number."""
     lines = [separator.join(columns)]
-    for i in range(rows):
-        lines.append(separator.join(str(c(i) if callable(c) else c[i % len(c)]) for c in columns.values()))
+    values = [c if callable(c) else (lambda i, c=c: c[i % len(c)]) for c in columns.values()]
+    lines += [separator.join(str(value(i)) for value in values) for i in range(rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -237,7 +237,7 @@ def test_numbers_in_another_notation(put, case, role, run):
     """10: the option is named that reads the column, also where it is the target; and it does."""
     texts, values, options = WRITTEN[case]
     columns = {"a": number, "b": number, "y": [1.5, 2, 5, 3]} | {role: texts}
-    name = put(table({k: v for k, v in columns.items()}, rows=12, separator=";"))
+    name = put(table(columns, rows=12, separator=";"))
     given = [name, "--target", "y", "--model", "linear", "--separator", ";"]
     for encode in ("error", "onehot"):
         code, told, _ = run(*given, "--encode", encode)

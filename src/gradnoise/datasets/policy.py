@@ -58,7 +58,7 @@ def _advice(gone: dict[str, AnyArray], roles: Sequence[str | None]) -> str:
 
 
 def _any(masks: list[AnyArray], like: AnyArray) -> AnyArray:
-    return np.logical_or.reduce([np.zeros_like(like), *masks])
+    return np.asarray(np.logical_or.reduce([np.zeros_like(like), *masks]))
 
 
 def finite(what: str, column: Column) -> Array:
