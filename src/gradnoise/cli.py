@@ -103,11 +103,6 @@ def _gradnoise(
     del version
 
 
-def _unset(text: str) -> Any:
-    """Return an option whose default is not shown."""
-    return typer.Option(help=text, show_default=False)
-
-
 def _of_table(text: str) -> Any:
     """Return an option that tells how the table is read; those have a panel of their own."""
     return typer.Option(help=text, rich_help_panel="The table")
@@ -120,28 +115,30 @@ def report_command(
         typer.Argument(metavar="DATA", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example."),
     ] = None,
     target: Annotated[str | None, _of_table("Column to predict.")] = None,
-    model: Annotated[str | None, _unset("linear, logistic, softmax or poisson.")] = None,
+    model: Annotated[str | None, typer.Option(help="linear, logistic, softmax or poisson.")] = None,
     example: Annotated[str | None, _of_table(f"{', '.join(EXAMPLES)}; without data: wine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for index.html, report.json and the draws.")] = Path(
         "gradnoise-report"
     ),
     batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 32,
-    learning_rate: Annotated[float | None, _unset("Of SGD; default: a quarter of the stability edge.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of SGD; default: a quarter of the stability edge.")
+    ] = None,
     momentum: Annotated[float, typer.Option(help="Heavy-ball momentum of SGD, in [0, 1).")] = 0.0,
     prior_scale: Annotated[
         float, typer.Option(help="Standard deviation of the coefficients' normal prior; inf: flat.")
     ] = 1.0,
     intercept_prior_scale: Annotated[
         float | None,
-        _unset("The same of the intercept; default: inf, but 10 for softmax."),
+        typer.Option(help="The same of the intercept; default: inf, but 10 for softmax."),
     ] = None,
     observation_scale: Annotated[
         float | None,
-        _unset("Of a linear model: sd of the residuals in sds of the target; default: estimated."),
+        typer.Option(help="Of a linear model: sd of the residuals in sds of the target; default: estimated."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all simulations.")] = 0,
-    chains: Annotated[int | None, _unset("Chains of every simulation; default: chosen.")] = None,
-    max_time: Annotated[float | None, _unset("CPU seconds for all simulations; default: 40.")] = None,
+    chains: Annotated[int | None, typer.Option(help="Chains of every simulation; default: chosen.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="CPU seconds for all simulations; default: 40.")] = None,
     reference: Annotated[str, typer.Option(help="auto, nuts, laplace or exact.")] = "auto",
     missing: Annotated[str, _of_table("Rows with missing values: error or drop.")] = "error",
     missing_codes: Annotated[str | None, _of_table("What else stands for a missing value, such as '.,-999'.")] = None,
@@ -166,9 +163,14 @@ def report_command(
     )  # fmt: skip
     from gradnoise import _checks
 
-    own_scale = _intercept_scale(intercept_prior_scale, table.model)
-    _check_settings(table.num_examples, batch_size, learning_rate, momentum, prior_scale, max_time, reference)
-    _check_others(seed, chains, observation_scale)
+    if intercept_prior_scale is None:  # flat, so that rare events and offsets are not pulled to 1/2 and to 1
+        intercept_prior_scale = SOFTMAX_INTERCEPT if table.model == "softmax" else math.inf
+    settings: dict[str, Any] = {
+        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum, "prior_scale": prior_scale, "seed": seed,
+        "intercept_prior_scale": intercept_prior_scale, "observation_scale": observation_scale, "num_chains": chains,
+        "reference": reference, "max_time": max_time,
+    }  # fmt: skip
+    _check_settings(table.num_examples, settings)
     out = _checks.path("out", out)
     if not quiet and not as_json:
         print(
@@ -181,11 +183,8 @@ def report_command(
     from gradnoise import pages
 
     with _one_line_warnings(), _interruptions(out):
-        made = pages.report(
-            table, out=out, batch_size=batch_size, learning_rate=learning_rate, momentum=momentum, prior_scale=prior_scale,
-            intercept_prior_scale=own_scale, observation_scale=observation_scale, seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
-            command=shlex.join(["gradnoise", *sys.argv[1:]]),
-        )  # fmt: skip
+        command = shlex.join(["gradnoise", *sys.argv[1:]])
+        made = pages.report(table, out=out, name=name, progress=not quiet, command=command, **settings)
     if as_json:
         print(made.data.read_text("utf-8"))
     elif not quiet:
@@ -234,40 +233,19 @@ def _table(
     return table, data.name.split(".")[0] or data.name
 
 
-def _intercept_scale(given: float | None, model: str) -> float:
-    """Return the prior scale of the intercept: flat, so that rare events and offsets are not pulled to 1/2 and 1."""
-    from gradnoise import _checks
-
-    if given is None:
-        return SOFTMAX_INTERCEPT if model == "softmax" else math.inf
-    return given if given == math.inf else _checks.positive("intercept_prior_scale", given)
-
-
-def _check_settings(
-    num_examples: int, batch_size: int, learning_rate: float | None, momentum: float, prior_scale: float,
-    max_time: float | None, reference: str,
-) -> None:  # fmt: skip
+def _check_settings(num_examples: int, given: dict[str, Any]) -> None:
     """Refuse bad settings before JAX is imported; `pages.report` checks the same again."""
     from gradnoise import _checks
 
-    _checks.batch_size(batch_size, num_examples, "shuffled")
-    _checks.momentum(momentum)
-    if prior_scale != math.inf:
-        _checks.positive("prior_scale", prior_scale)
-    _checks.one_of("reference", reference, ("auto", "nuts", "laplace", "exact"))
-    for name, value in (("learning_rate", learning_rate), ("max_time", max_time)):
-        if value is not None:
-            _checks.positive(name, value)
-
-
-def _check_others(seed: int, chains: int | None, observation_scale: float | None) -> None:
-    from gradnoise import _checks
-
-    _checks.integer("seed", seed, low=0, high=2**64 - 1)
-    if chains is not None:
-        _checks.integer("num_chains", chains, low=2, high=4096)
-    if observation_scale is not None:
-        _checks.positive("observation_scale", observation_scale)
+    _checks.batch_size(given["batch_size"], num_examples, "shuffled")
+    _checks.momentum(given["momentum"])
+    _checks.one_of("reference", given["reference"], ("auto", "nuts", "laplace", "exact"))
+    _checks.integer("seed", given["seed"], low=0, high=2**64 - 1)
+    if given["num_chains"] is not None:
+        _checks.integer("num_chains", given["num_chains"], low=2, high=4096)
+    for name in ("learning_rate", "max_time", "observation_scale", "prior_scale", "intercept_prior_scale"):
+        if given[name] is not None and not (given[name] == math.inf and name.endswith("prior_scale")):
+            _checks.positive(name, given[name])
 
 
 def _set_up_jax() -> None:

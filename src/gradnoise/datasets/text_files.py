@@ -125,7 +125,7 @@ def _frame(
     }  # fmt: skip
     try:
         width = _first_row(text, reading)
-        if width == len(names) + 1 and "\n" not in "".join(names):
+        if width == len(names) + 1 and reading.comment is None and "\n" not in "".join(names):
             wide = pl.read_csv(text, has_header=False, skip_rows=1, **options)
             if wide.width == width and wide.height:
                 if wide[wide.columns[-1]].is_null().all():
