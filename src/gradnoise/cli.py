@@ -17,11 +17,16 @@ import typer
 
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 INTERRUPTED = 130
+LOUD = ("Caution:", "Left out", "Dropped", "Skipped", "Took", "The rows have")  # notes that are told at once
 MARKS = {"good": ("green", "✓"), "warn": ("yellow", "!"), "bad": ("red", "✗"), "info": ("cyan", "·")}
-PLAIN = "target|weights|offset|model|encode|missing|separator|reference|seed|momentum"  # the same in the library
+SOFTMAX_INTERCEPT = 10.0  # a flat prior on the intercepts of all classes leaves no single mode
+PLAIN = (  # the same in the library
+    "target|weights|offset|exposure|drop|model|encode|missing|decimal|thousands|signs|separator|comment|reference|seed|momentum|out"
+)
 OPTIONS = {
     "batch_size": "--batch-size", "learning_rate": "--learning-rate", "prior_scale": "--prior-scale", "max_time": "--max-time",
-    "observation_scale": "--observation-scale", "num_chains": "--chains",
+    "observation_scale": "--observation-scale", "num_chains": "--chains", "intercept_prior_scale": "--intercept-prior-scale",
+    "missing_codes": "--missing-codes",
 }  # fmt: skip
 
 app = typer.Typer(
@@ -33,6 +38,10 @@ app = typer.Typer(
 )
 
 
+class _Interrupted(Exception):
+    """Ctrl-C while a report was made; the text says what was kept."""
+
+
 def main() -> None:
     """Run the command line; a bad argument or file is one line on stderr and exit code 2."""
     try:
@@ -40,7 +49,11 @@ def main() -> None:
         if code == INTERRUPTED:  # typer turns Ctrl-C into this
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; the stages that were finished are in report.json", INTERRUPTED)
+        _stop("interrupted; nothing was finished", INTERRUPTED)
+    except _Interrupted as stop:
+        _stop(str(stop), INTERRUPTED)
+    except MemoryError as error:
+        _stop(f"there is not enough memory: {error or 'select rows or columns first'}", 2)
     except (ValueError, TypeError, OSError) as error:
         _stop(str(error), 2)
     except RuntimeError as error:  # a stage failed, or a search did not converge
@@ -58,7 +71,11 @@ def _as_options(message: str) -> str:
     >>> _as_options("batch_size must be >= 1, got 0. Pass encode='onehot'.")
     '--batch-size must be >= 1, got 0. Pass --encode onehot.'
     """
-    message = re.sub(rf"(?<![\w-])({PLAIN})='([^']+)'", lambda m: f"--{m[1]} {shlex.quote(m[2])}", message)
+    message = re.sub(
+        rf"(?<![\w-])({PLAIN}|{'|'.join(OPTIONS)})=('[^']+'|\"[^\"]+\")",
+        lambda m: f"{OPTIONS.get(m[1], '--' + m[1])} {shlex.quote(m[2][1:-1])}",
+        message,
+    )
     message = re.sub(rf"(?<![\w-])({PLAIN})(?= (column )?(\S+ )?must )", r"--\1", message)
     return re.sub(rf"(?<![\w'-])({'|'.join(OPTIONS)})\b", lambda m: OPTIONS[m[1]], message)
 
@@ -86,81 +103,88 @@ def _gradnoise(
     del version
 
 
+def _of_table(text: str) -> Any:
+    """Return an option that tells how the table is read; those have a panel of their own."""
+    return typer.Option(help=text, rich_help_panel="The table")
+
+
 @app.command("report")
 def report_command(
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DATA]", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example.", show_default=False
-        ),
+        typer.Argument(metavar="DATA", help="Table: .csv, .csv.gz, .parquet or .npz. Without it: --example."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column to predict.", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option(help="linear, logistic, softmax or poisson.", show_default=False)] = None,
-    example: Annotated[
-        str | None, typer.Option(help=f"{', '.join(EXAMPLES)}; without data: wine.", show_default=False)
-    ] = None,
+    target: Annotated[str | None, _of_table("Column to predict.")] = None,
+    model: Annotated[str | None, typer.Option(help="linear, logistic, softmax or poisson.")] = None,
+    example: Annotated[str | None, _of_table(f"{', '.join(EXAMPLES)}; without data: wine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for index.html, report.json and the draws.")] = Path(
         "gradnoise-report"
     ),
     batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 32,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of SGD; default: a quarter of the stability edge.", show_default=False)
+        float | None, typer.Option(help="Of SGD; default: a quarter of the stability edge.")
     ] = None,
     momentum: Annotated[float, typer.Option(help="Heavy-ball momentum of SGD, in [0, 1).")] = 0.0,
     prior_scale: Annotated[
         float, typer.Option(help="Standard deviation of the coefficients' normal prior; inf: flat.")
     ] = 1.0,
+    intercept_prior_scale: Annotated[
+        float | None,
+        typer.Option(help="The same of the intercept; default: inf, but 10 for softmax."),
+    ] = None,
     observation_scale: Annotated[
         float | None,
-        typer.Option(
-            help="Of a linear model: sd of the residuals in sds of the target; default: estimated.", show_default=False
-        ),
+        typer.Option(help="Of a linear model: sd of the residuals in sds of the target; default: estimated."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all simulations.")] = 0,
-    chains: Annotated[
-        int | None, typer.Option(help="Chains of every simulation; default: chosen.", show_default=False)
-    ] = None,
-    max_time: Annotated[
-        float | None, typer.Option(help="CPU seconds for all simulations; default: 40.", show_default=False)
-    ] = None,
+    chains: Annotated[int | None, typer.Option(help="Chains of every simulation; default: chosen.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="CPU seconds for all simulations; default: 40.")] = None,
     reference: Annotated[str, typer.Option(help="auto, nuts, laplace or exact.")] = "auto",
-    missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
-    encode: Annotated[str, typer.Option(help="Features that are strings: error or onehot.")] = "error",
-    weights: Annotated[str | None, typer.Option(help="Column of example weights.", show_default=False)] = None,
-    offset: Annotated[
-        str | None, typer.Option(help="Column added to a Poisson model's predictor (log exposure).", show_default=False)
-    ] = None,
-    separator: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
+    missing: Annotated[str, _of_table("Rows with missing values: error or drop.")] = "error",
+    missing_codes: Annotated[str | None, _of_table("What else stands for a missing value, such as '.,-999'.")] = None,
+    encode: Annotated[str, _of_table("Features that are strings: error or onehot.")] = "error",
+    drop: Annotated[list[str] | None, _of_table("Column to leave out; give it once for each.")] = None,
+    weights: Annotated[str | None, _of_table("Column of example weights.")] = None,
+    offset: Annotated[str | None, _of_table("Column added to a Poisson model's predictor (log exposure).")] = None,
+    exposure: Annotated[str | None, _of_table("Column of the exposure itself, of which the log is taken.")] = None,
+    separator: Annotated[str, _of_table("Of CSV files: a character, tab or space.")] = ",",
+    comment: Annotated[str | None, _of_table("Of CSV files: what begins a line to skip, such as '#'.")] = None,
+    decimal: Annotated[str, _of_table("Decimal mark of numbers: point or comma.")] = "point",
+    thousands: Annotated[str, _of_table("Mark between thousands: none, comma, point, space or apostrophe.")] = "none",
+    signs: Annotated[str, _of_table("$, €, % beside numbers: error, or drop (42% is 42).")] = "error",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
     """Measure, predict and simulate the gradient noise of a table and sample its posterior; write a page about it."""
     table, name = _table(
-        data,
-        example,
-        target,
-        model,
-        weights=weights,
-        offset=offset,
-        encode=encode,
-        missing=missing,
-        separator=separator,
-    )
-    _check_settings(table.num_examples, batch_size, learning_rate, momentum, prior_scale, max_time, reference)
-    _check_others(seed, chains, observation_scale)
+        data, example, target, model, weights=weights, offset=offset, exposure=exposure, drop=tuple(drop or ()), encode=encode,
+        missing=missing, missing_codes=missing_codes or (), decimal=decimal, thousands=thousands, signs=signs, separator=separator,
+        comment=comment,
+    )  # fmt: skip
+    from gradnoise import _checks
+
+    if intercept_prior_scale is None:  # flat, so that rare events and offsets are not pulled to 1/2 and to 1
+        intercept_prior_scale = SOFTMAX_INTERCEPT if table.model == "softmax" else math.inf
+    settings: dict[str, Any] = {
+        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum, "prior_scale": prior_scale, "seed": seed,
+        "intercept_prior_scale": intercept_prior_scale, "observation_scale": observation_scale, "num_chains": chains,
+        "reference": reference, "max_time": max_time,
+    }  # fmt: skip
+    _check_settings(table.num_examples, settings)
+    out = _checks.path("out", out)
     if not quiet and not as_json:
         print(
             f"{name}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
         )
+    for note in table.notes:
+        if note.startswith(LOUD):
+            print(f"gradnoise: note: {_as_options(note)}", file=sys.stderr)
     _set_up_jax()
     from gradnoise import pages
 
-    with _one_line_warnings():
-        made = pages.report(
-            table, out=out, batch_size=batch_size, learning_rate=learning_rate, momentum=momentum, prior_scale=prior_scale,
-            observation_scale=observation_scale, seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
-            command=shlex.join(["gradnoise", *sys.argv[1:]]),
-        )  # fmt: skip
+    with _one_line_warnings(), _interruptions(out):
+        command = shlex.join(["gradnoise", *sys.argv[1:]])
+        made = pages.report(table, out=out, name=name, progress=not quiet, command=command, **settings)
     if as_json:
         print(made.data.read_text("utf-8"))
     elif not quiet:
@@ -177,8 +201,18 @@ def _table(
         msg = f"give either DATA or --example, got {str(data)!r} and {example!r}."
         raise ValueError(msg)
     if data is None:
-        given = {"--target": target, "--model": model, "--weights": policy["weights"], "--offset": policy["offset"]}
-        extra = [name for name, value in given.items() if value is not None]
+        given = {"target": target, "model": model, **policy}
+        usual = {
+            "encode": "error",
+            "missing": "error",
+            "decimal": "point",
+            "thousands": "none",
+            "signs": "error",
+            "separator": ",",
+        }
+        extra = [
+            f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, (), usual.get(name))
+        ]
         if extra:
             msg = f"{', '.join(extra)} must come with DATA; examples have their own."
             raise ValueError(msg)
@@ -189,42 +223,37 @@ def _table(
         msg = f"{missing} must be given with DATA."
         raise ValueError(msg)
     _checks.one_of("--model", model, ("linear", "logistic", "softmax", "poisson"))
-    return datasets.load(data, target=target, model=model, **policy), data.name.split(".")[0]
+    try:
+        table = datasets.load(data, target=target, model=model, **policy)
+    except (ValueError, TypeError, OSError, MemoryError):
+        raise
+    except Exception as error:  # something in the file that no check has foreseen
+        msg = f"{data.name!r} cannot be read: {type(error).__name__}: {error}"
+        raise ValueError(msg) from error
+    return table, data.name.split(".")[0] or data.name
 
 
-def _check_settings(
-    num_examples: int, batch_size: int, learning_rate: float | None, momentum: float, prior_scale: float,
-    max_time: float | None, reference: str,
-) -> None:  # fmt: skip
+def _check_settings(num_examples: int, given: dict[str, Any]) -> None:
     """Refuse bad settings before JAX is imported; `pages.report` checks the same again."""
     from gradnoise import _checks
 
-    _checks.batch_size(batch_size, num_examples, "shuffled")
-    _checks.momentum(momentum)
-    if prior_scale != math.inf:
-        _checks.positive("prior_scale", prior_scale)
-    _checks.one_of("reference", reference, ("auto", "nuts", "laplace", "exact"))
-    for name, value in (("learning_rate", learning_rate), ("max_time", max_time)):
-        if value is not None:
-            _checks.positive(name, value)
-
-
-def _check_others(seed: int, chains: int | None, observation_scale: float | None) -> None:
-    from gradnoise import _checks
-
-    _checks.integer("seed", seed, low=0, high=2**64 - 1)
-    if chains is not None:
-        _checks.integer("num_chains", chains, low=2, high=4096)
-    if observation_scale is not None:
-        _checks.positive("observation_scale", observation_scale)
+    _checks.batch_size(given["batch_size"], num_examples, "shuffled")
+    _checks.momentum(given["momentum"])
+    _checks.one_of("reference", given["reference"], ("auto", "nuts", "laplace", "exact"))
+    _checks.integer("seed", given["seed"], low=0, high=2**64 - 1)
+    if given["num_chains"] is not None:
+        _checks.integer("num_chains", given["num_chains"], low=2, high=4096)
+    for name in ("learning_rate", "max_time", "observation_scale", "prior_scale", "intercept_prior_scale"):
+        if given[name] is not None and not (given[name] == math.inf and name.endswith("prior_scale")):
+            _checks.positive(name, given[name])
 
 
 def _set_up_jax() -> None:
     """Keep compiled programs in the user's cache folder, and float32 the default whatever the environment says."""
     import jax
 
-    folder = _cache_folder()
-    with contextlib.suppress(OSError):  # a read-only home: compile anew each time
+    with contextlib.suppress(OSError, RuntimeError):  # a read-only home, or none: compile anew each time
+        folder = _cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -237,8 +266,28 @@ def _cache_folder() -> Path:
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return base / "gradnoise" / "jax"
+
+
+@contextlib.contextmanager
+def _interruptions(out: Path) -> Iterator[None]:
+    """Turn Ctrl-C into what is true: stages are in report.json only where this run has written it."""
+
+    def written() -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            found = (out / "report.json").stat()
+            return found.st_mtime_ns, found.st_ino
+        return None
+
+    before = written()
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        kept = written() not in (None, before)
+        told = "the stages that were finished are in report.json" if kept else "nothing was finished"
+        msg = f"interrupted; {told}"
+        raise _Interrupted(msg) from stop
 
 
 @contextlib.contextmanager
@@ -273,3 +322,7 @@ def _print(made: Any) -> None:
     console.print(
         f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)", markup=False
     )
+
+
+if __name__ == "__main__":
+    main()

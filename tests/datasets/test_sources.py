@@ -138,9 +138,10 @@ def small():
 
 def test_standardise_and_undo(small):
     scaled, scaling = datasets.standardise(small, target=True)
-    np.testing.assert_allclose(scaled.X.mean(0), 0, atol=1e-12)
-    np.testing.assert_allclose((scaled.X**2).mean(0), 1, rtol=1e-12)  # divisor N
-    assert (scaled.y.mean(), scaled.y.std()) == pytest.approx((0, 1), abs=1e-12)
+    rows = np.repeat(np.arange(11), np.arange(11))  # an example of weight w counts as w rows
+    np.testing.assert_allclose(scaled.X[rows].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose((scaled.X[rows] ** 2).mean(0), 1, rtol=1e-12)  # divisor: the sum of the weights
+    assert (scaled.y[rows].mean(), scaled.y[rows].std()) == pytest.approx((0, 1), abs=1e-12)
     back = scaling.undo(scaled)
     np.testing.assert_allclose(back.X, small.X, rtol=1e-12)
     np.testing.assert_allclose(back.y, small.y, rtol=1e-12)
@@ -151,7 +152,9 @@ def test_standardise_and_undo(small):
 
 
 def test_standardise_refuses_what_has_no_scale(small):
-    constant = small.rows(np.array([0, 0, 0]))
+    constant = small.rows(np.array([1, 1, 1]))
+    with pytest.raises(ValueError, match="all weights are 0"):
+        datasets.standardise(small.rows(np.array([0, 0, 0])))
     with pytest.raises(ValueError, match=r"constant features.*: a, b, c"):
         datasets.standardise(constant)
     with pytest.raises(ValueError, match="'diagnosis' was loaded for model='logistic'"):
@@ -184,7 +187,8 @@ def test_a_scale_learned_on_the_training_set_is_applied_to_the_test_set(small):
     train, test = datasets.split(small, 0.4)
     _, scaling = datasets.standardise(train)
     applied = scaling.apply(test)
-    np.testing.assert_allclose(applied.X, (test.X - train.X.mean(0)) / train.X.std(0))
+    rows = np.repeat(train.X, train.weights.astype(int), axis=0)
+    np.testing.assert_allclose(applied.X, (test.X - rows.mean(0)) / rows.std(0))
 
 
 def test_records_are_checked():

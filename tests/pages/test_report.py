@@ -30,7 +30,7 @@ SECTIONS = {
     "meta": {"version", "command", "seed", "date", "platform", "seconds", "cpu_seconds", "total_seconds", "max_time"},
     "problem": {
         "name", "model", "num_examples", "num_params", "target", "notes", "observation_scale",
-        "observation_scale_from", "prior_scale", "mode",
+        "observation_scale_from", "prior_scale", "mode", "intercept_prior_scale", "standardisation", "prior_conflicts",
     },
     "noise": {
         "hessian_eigenvalues", "noise_eigenvalues", "trace", "effective_rank", "alignment", "noise_scale",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradnoise import _checks
-from gradnoise._types import AnyArray, Array
+from gradnoise._types import AnyArray, Array, ArrayLike
 
 MODELS = ("linear", "logistic", "softmax", "poisson")
 
@@ -88,7 +88,7 @@ class Standardisation:
     Attributes
     ----------
     feature_means, feature_scales
-        (d,), unit of each feature; scales are standard deviations with divisor N.
+        (d,), unit of each feature; scales are standard deviations with divisor N, or the sum of the weights.
     target_mean, target_scale
         0 and 1 where the target was left as it is.
     """
@@ -108,9 +108,49 @@ class Standardisation:
         X = dataset.X * self.feature_scales + self.feature_means
         return replace(dataset, X=X, y=dataset.y * self.target_scale + self.target_mean)
 
+    def coefficients(self, vector: ArrayLike, covariance: ArrayLike | None = None) -> tuple[Array, Array | None]:
+        """Return coefficients of the standardised data in the units of the features and the target.
+
+        Parameters
+        ----------
+        vector
+            Coefficients of the d features, then the intercept: (d + 1,), or (d + 1, K) flattened row by row for K classes.
+        covariance
+            Their covariance, of the same order; optional.
+
+        Returns
+        -------
+        tuple
+            The coefficients in the same order, and their covariance (or None): β_j = (s_y/s_j) b_j and
+            β_0 = m_y + s_y (b_0 - Σ_j b_j m_j/s_j), which is linear and exact.
+
+        Raises
+        ------
+        ValueError
+            If `vector` does not hold d + 1 numbers for each class.
+
+        Examples
+        --------
+        >>> data = Dataset(np.array([[1.0], [3.0], [8.0]]), np.array([5.0, 9.0, 19.0]), ("a",), "y")  # y = 3 + 2 a
+        >>> _, scaling = standardise(data, target=True)
+        >>> scaling.coefficients([1.0, 0.0])[0].round(9).tolist()
+        [2.0, 3.0]
+        """
+        vector, rows = _checks.vector("vector", vector), len(self.feature_scales) + 1
+        if vector.size == 0 or vector.size % rows:
+            msg = f"vector must hold {rows} numbers for each class (the coefficients, then the intercept), got {vector.size}."
+            raise ValueError(msg)
+        linear = np.diag(self.target_scale / np.append(self.feature_scales, 1.0))
+        linear[-1, :-1] = -self.target_scale * self.feature_means / self.feature_scales
+        linear = np.asarray(np.kron(linear, np.eye(vector.size // rows)), np.float64)
+        shift = np.repeat(np.append(np.zeros(rows - 1), self.target_mean), vector.size // rows)
+        if covariance is None:
+            return linear @ vector + shift, None
+        return linear @ vector + shift, linear @ _checks.square("covariance", covariance, vector.size) @ linear.T
+
 
 def standardise(dataset: Dataset, target: bool = False) -> tuple[Dataset, Standardisation]:
-    """Centre every feature and divide it by its standard deviation (divisor N, examples unweighted).
+    """Centre every feature and divide it by its standard deviation (divisor N; an example of weight w counts as w examples).
 
     Parameters
     ----------
@@ -136,11 +176,15 @@ def standardise(dataset: Dataset, target: bool = False) -> tuple[Dataset, Standa
     >>> scaled.X.tolist(), scaling.undo(scaled).X.tolist()
     ([[-1.0, -1.0], [1.0, 1.0]], [[1.0, 5.0], [3.0, 9.0]])
     """
-    means, scales = dataset.X.mean(0), dataset.X.std(0)
-    constant = np.flatnonzero(np.ptp(dataset.X, axis=0) == 0)
+    counted: AnyArray | slice = slice(None)
+    if dataset.weights is not None and not (counted := dataset.weights > 0).any():
+        msg = "dataset must have a row of positive weight, but all weights are 0."
+        raise ValueError(msg)
+    constant = np.flatnonzero(np.ptp(dataset.X[counted], axis=0) == 0)
     if constant.size:
         msg = f"dataset has constant features, which have no scale: {', '.join(dataset.feature_names[i] for i in constant[:5])}."
         raise ValueError(msg)
+    means, scales = _moments(dataset.X, dataset.weights)
     if not target:
         scaling = Standardisation(means, scales)
         note = "Standardised every feature to mean 0 and standard deviation 1."
@@ -148,12 +192,21 @@ def standardise(dataset: Dataset, target: bool = False) -> tuple[Dataset, Standa
         if dataset.model not in (None, "linear"):
             msg = f"target=True needs a numeric target, but {dataset.target_name!r} was loaded for model={dataset.model!r}."
             raise ValueError(msg)
-        if np.ptp(dataset.y) == 0:
+        if np.ptp(dataset.y[counted]) == 0:
             msg = f"target=True needs a target that varies, but {dataset.target_name!r} is {dataset.y[0]:g} everywhere."
             raise ValueError(msg)
-        scaling = Standardisation(means, scales, float(dataset.y.mean()), float(dataset.y.std()))
+        centre, spread = _moments(dataset.y, dataset.weights)
+        scaling = Standardisation(means, scales, float(centre), float(spread))
         note = "Standardised every feature and the target to mean 0 and standard deviation 1."
     return replace(scaling.apply(dataset), notes=(*dataset.notes, note)), scaling
+
+
+def _moments(values: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Return mean and standard deviation over the rows, each counted `weights` times."""
+    share = np.full(len(values), 1 / len(values)) if weights is None else weights / weights.max()
+    share = share / share.sum()
+    means = share @ values
+    return means, np.sqrt(share @ (values - means) ** 2)
 
 
 def split(dataset: Dataset, test_fraction: float = 0.2, *, seed: int = 0) -> tuple[Dataset, Dataset]:

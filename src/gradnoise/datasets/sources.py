@@ -9,9 +9,9 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import AnyArray
+from gradnoise.datasets.columns import Column, check_names
 from gradnoise.datasets.loading import assemble, load
 from gradnoise.datasets.record import MODELS, Dataset, standardise
-from gradnoise.datasets.tables import Column, check_names
 
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 
@@ -127,7 +127,8 @@ def openml(
         _checks.one_of("model", model, MODELS)
     _checks.one_of("encode", encode, ("error", "onehot"))
     _checks.one_of("missing", missing, ("error", "drop"))
-    bunch = _fetch(name_or_id, version, target, data_home)
+    home = None if data_home is None else str(_checks.path("data_home", data_home))
+    bunch = _fetch(name_or_id, version, target, home)
     what = f"OpenML {bunch.details['name']!r} (id {bunch.details['id']})"
     if not isinstance(bunch.data, np.ndarray):
         msg = f"{what} is sparse, but features must be a dense table."

@@ -11,6 +11,7 @@ from gradnoise.infer.posterior import DRIFT_LIMIT
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.subject import Subject
+from gradnoise.pages.units import parameter_rows, told_of
 
 
 def variational_law(problem: Any, mode: Mode, key: int) -> tuple[GaussianLaw, str]:
@@ -25,11 +26,8 @@ def problem_section(subject: Subject, mode: Mode) -> dict[str, Any]:
     """Say what the problem is, and its mode with Laplace standard deviations."""
     problem = subject.problem
     assert mode.hessian is not None
-    sd = np.sqrt(np.diag(np.linalg.inv(problem.num_examples * mode.hessian)))
-    parameters = [
-        {"name": name, "value": value, "sd": spread}
-        for name, value, spread in zip(problem.parameter_names, mode.vector, sd, strict=True)
-    ]
+    covariance = np.asarray(np.linalg.inv(problem.num_examples * mode.hessian), np.float64)
+    parameters = parameter_rows(subject, mode.vector, covariance)
     return {
         "name": subject.name,
         "model": subject.model,
@@ -40,6 +38,7 @@ def problem_section(subject: Subject, mode: Mode) -> dict[str, Any]:
         "observation_scale": subject.observation_scale,
         "observation_scale_from": subject.scale_from,
         "prior_scale": subject.prior_scale,
+        **told_of(subject, mode.vector),
         "mode": {
             "gradient_norm": mode.gradient_norm,
             "distance": mode.distance,

@@ -93,6 +93,7 @@ def report(
     max_time: float | None = None,
     prior_scale: float = 1.0,
     observation_scale: float | None = None,
+    intercept_prior_scale: float | None = None,
     model: str | None = None,
     name: str | None = None,
     progress: bool = True,
@@ -123,6 +124,9 @@ def report(
     observation_scale
         For a `Dataset` and a linear model: sd of the residuals, in standard deviations of the target. None estimates it, which
         takes more examples than parameters.
+    intercept_prior_scale
+        For a `Dataset`: sd of the prior of the intercept (inf: flat); None is `prior_scale`. The command line takes a flat one,
+        but of 10 for a softmax model, where a flat one leaves no single mode.
     name
         Name of the problem on the page.
     progress
@@ -143,7 +147,10 @@ def report(
         If a stage fails; the JSON of the stages before is kept, and page and draws of an older report in `out` are removed.
     """
     options = _options(problem, batch_size, learning_rate, momentum, seed, num_chains, reference, max_time, command)
-    subject = subject_of(problem, name=name, model=model, prior_scale=prior_scale, observation_scale=observation_scale)
+    subject = subject_of(
+        problem, name=name, model=model, prior_scale=prior_scale, observation_scale=observation_scale,
+        intercept_prior_scale=intercept_prior_scale,
+    )  # fmt: skip
     _checks.batch_size(options.batch_size, subject.problem.num_examples, "shuffled")
     folder = Path(out)
     fresh = not folder.exists()

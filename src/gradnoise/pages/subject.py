@@ -39,6 +39,10 @@ class Subject:
         s of a linear model, else None.
     scale_from
         "given" or "estimated", where the observation scale's origin is known.
+    intercept_prior_scale
+        Of the intercept, inf where its prior is flat; None where it is not known.
+    standardisation
+        What was done to the columns of a data set; None for a `Problem`.
     """
 
     problem: Problem
@@ -49,11 +53,14 @@ class Subject:
     prior_scale: float | None
     observation_scale: float | None
     scale_from: str | None = None
+    intercept_prior_scale: float | None = None
+    standardisation: datasets.Standardisation | None = None
 
 
 def subject_of(
-    data: Any, *, name: str | None, model: str | None, prior_scale: float, observation_scale: float | None = None
-) -> Subject:
+    data: Any, *, name: str | None, model: str | None, prior_scale: float, observation_scale: float | None = None,
+    intercept_prior_scale: float | None = None,
+) -> Subject:  # fmt: skip
     """Return the subject of a `Problem`, or of a `Dataset` standardised and given its model.
 
     Raises
@@ -65,6 +72,9 @@ def subject_of(
     if isinstance(data, Problem):
         if given is not None:
             msg = f"observation_scale must be left out for a Problem, which holds its own, got {given:g}."
+            raise ValueError(msg)
+        if intercept_prior_scale is not None:
+            msg = f"intercept_prior_scale must be left out for a Problem, which holds its own, got {_checks.shown(intercept_prior_scale)}."
             raise ValueError(msg)
         return _of_problem(data, name, model)
     if not isinstance(data, Dataset):
@@ -80,12 +90,16 @@ def subject_of(
     if data.offset is not None and kind != "poisson":
         msg = f"offset must come with model='poisson', got model={kind!r}."
         raise ValueError(msg)
-    scale = math.inf if prior_scale == math.inf else _checks.positive("prior_scale", prior_scale)
+    scale = _scale("prior_scale", prior_scale, kind)
+    own = scale if intercept_prior_scale is None else _scale("intercept_prior_scale", intercept_prior_scale, kind)
+    if "intercept" in data.feature_names:
+        msg = "features must not be called 'intercept', as the model has an intercept of its own. Leave the column out (drop='intercept'), or rename it."
+        raise ValueError(msg)
     width = (data.num_features + 1) * (1 if kind != "softmax" else len(np.unique(data.y)))
     if width > derivatives.DENSE:
         msg = f"problem must have at most {derivatives.DENSE} parameters for a report (dense matrices), got {width}. Select features first."
         raise ValueError(msg)
-    scaled, _ = datasets.standardise(data, target=kind == "linear")
+    scaled, scaling = datasets.standardise(data, target=kind == "linear")
     more: dict[str, Any] = {"observation_scale": given, "offset": scaled.offset}
     problem = MODELS[kind](
         scaled.X.astype(np.float32),
@@ -93,19 +107,38 @@ def subject_of(
         scale,
         weights=scaled.weights,
         names=scaled.feature_names,
+        intercept_prior_scale=own,
         **{name: value for name, value in more.items() if value is not None},
     )
     observation = _observation_scale(problem)
     origin = None if observation is None else "estimated" if given is None else "given"
-    notes = (*scaled.notes, *_told(scaled, scale, observation, origin))
+    notes = (*scaled.notes, *_told(scaled, kind, (scale, own), observation, origin, scaling.target_scale))
     prior = scale if math.isfinite(scale) else None
-    return Subject(problem, name or "data", kind, data.target_name, notes, prior, observation, origin)
+    return Subject(problem, name or "data", kind, data.target_name, notes, prior, observation, origin, own, scaling)
 
 
-def _told(data: Dataset, scale: float, observation: float | None, origin: str | None) -> Iterator[str]:
-    """Tell of the model: prior, example weights, offset, observation scale."""
-    prior = f"every coefficient has prior N(0, {scale:g}²)" if math.isfinite(scale) else "all priors are flat"
+def _scale(name: str, value: Any, kind: str) -> float:
+    if value != math.inf:
+        return _checks.positive(name, value)
+    if kind == "softmax":
+        msg = f"{name} must be finite for model='softmax', got inf: the same number added to the coefficients of all classes changes nothing, so that a flat prior leaves no single mode."
+        raise ValueError(msg)
+    return math.inf
+
+
+def _told(
+    data: Dataset, kind: str, priors: tuple[float, float], observation: float | None, origin: str | None, unit: float
+) -> Iterator[str]:
+    """Tell of the model: priors, example weights, offset, observation scale."""
+    scale, own = priors
+    if scale == own:
+        prior = f"every coefficient has prior N(0, {scale:g}²)" if math.isfinite(scale) else "all priors are flat"
+    else:
+        one = f"prior N(0, {own:g}²)" if math.isfinite(own) else "a flat prior"
+        prior = f"it has {one}, every other coefficient {f'prior N(0, {scale:g}²)' if math.isfinite(scale) else 'a flat one'}"
     yield f"An intercept is part of the model; {prior}."
+    if kind == "softmax" and own != scale:
+        yield "The intercepts of a softmax model need a prior that is not flat: the same number added to all of them changes nothing."
     if data.weights is not None:
         w = data.weights
         yield (
@@ -114,10 +147,10 @@ def _told(data: Dataset, scale: float, observation: float | None, origin: str | 
         )
     if data.offset is not None:
         yield f"An offset is added to the linear predictor, from {data.offset.min():.4g} to {data.offset.max():.4g}."
-    if origin == "estimated":
-        yield f"Observation scale (sd of the residuals) estimated at the mode: {observation:.4g} standard deviations of the target."
-    if origin == "given":
-        yield f"Observation scale (sd of the residuals) as given: {observation:.4g} standard deviations of the target."
+    if origin == "estimated" and observation is not None:
+        yield f"Observation scale (sd of the residuals) estimated at the mode: {observation:.4g} standard deviations of the target, {observation * unit:.4g} in its units."
+    if origin == "given" and observation is not None:
+        yield f"Observation scale (sd of the residuals) as given: {observation:.4g} standard deviations of the target, {observation * unit:.4g} in its units."
 
 
 def _of_problem(problem: Problem, name: str | None, model: str | None) -> Subject:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import kl_limit
+from gradnoise.pages.units import disagreement
 from gradnoise.pages.verdicts import SILENT, UNSETTLED
 
 Sentence = dict[str, str]
@@ -19,7 +20,7 @@ def summarise(results: dict[str, Any]) -> list[Sentence]:
     """Return four to eight sentences with a level each ("good", "warn", "bad", "info"), from the sections that exist."""
     out: list[Sentence] = []
     if "problem" in results:
-        out.append(_problem(results["problem"]))
+        out += [_problem(results["problem"]), *disagreement(results["problem"])]
     if "noise" in results:
         out.append(_noise(results["noise"], results.get("stationary", {}).get("noise_growth")))
     if "stationary" in results:
