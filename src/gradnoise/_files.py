@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ if sys.platform != "win32":
 
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 NEW = os.O_CREAT | os.O_EXCL | NO_LINKS  # a file that was not there; never through a link
+PART = re.compile(r"\.gradnoise-[0-9a-f]{16}\.part")  # how a file is called until it is whole
 LOCK = "gradnoise lock"  # how our lock files begin
 
 
@@ -41,7 +43,7 @@ def write(path: Path, data: bytes | memoryview, *, part: Path | None = None) -> 
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".gradnoise-{secrets.token_hex(8)}.part") if part is None else part
+        part = path.with_name(_part()) if part is None else part
         _fill(os.open(part, os.O_WRONLY | NEW, 0o666), 0, data, part)
         try:
             part.replace(path)
@@ -51,6 +53,17 @@ def write(path: Path, data: bytes | memoryview, *, part: Path | None = None) -> 
     except OSError as error:
         raise refused(error, f"{path} could not be written") from error
     _settle(path.parent)
+
+
+def probe(folder: Path, name: str | None = None) -> None:
+    """Make an empty file in a folder and remove it again; OSError where that cannot be."""
+    file = folder / (_part() if name is None else name)
+    os.close(os.open(file, os.O_WRONLY | NEW, 0o666))
+    file.unlink()
+
+
+def _part() -> str:
+    return f".gradnoise-{secrets.token_hex(8)}.part"
 
 
 def append(path: Path, data: bytes | memoryview, *, committed: int, new: bool) -> None:

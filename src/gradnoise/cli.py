@@ -40,7 +40,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer turns Ctrl-C into this
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; the stages that were finished are in report.json", INTERRUPTED)
+        _stop("interrupted", INTERRUPTED)
     except (ValueError, TypeError, OSError) as error:
         _stop(str(error), 2)
     except RuntimeError as error:  # a stage failed, or a search did not converge
@@ -58,6 +58,7 @@ def _as_options(message: str) -> str:
     >>> _as_options("batch_size must be >= 1, got 0. Pass encode='onehot'.")
     '--batch-size must be >= 1, got 0. Pass --encode onehot.'
     """
+    message = message.replace("force=True", "--force")
     message = re.sub(rf"(?<![\w-])({PLAIN})='([^']+)'", lambda m: f"--{m[1]} {shlex.quote(m[2])}", message)
     message = re.sub(rf"(?<![\w-])({PLAIN})(?= (column )?(\S+ )?must )", r"--\1", message)
     return re.sub(rf"(?<![\w'-])({'|'.join(OPTIONS)})\b", lambda m: OPTIONS[m[1]], message)
@@ -131,6 +132,9 @@ def report_command(
         str | None, typer.Option(help="Column added to a Poisson model's predictor (log exposure).", show_default=False)
     ] = None,
     separator: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder with other files, over an index.html and report.json.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
@@ -155,11 +159,11 @@ def report_command(
     _set_up_jax()
     from gradnoise import pages
 
-    with _one_line_warnings():
+    with _one_line_warnings(), _told_where():
         made = pages.report(
             table, out=out, batch_size=batch_size, learning_rate=learning_rate, momentum=momentum, prior_scale=prior_scale,
             observation_scale=observation_scale, seed=seed, num_chains=chains, reference=reference, max_time=max_time, name=name, progress=not quiet,
-            command=shlex.join(["gradnoise", *sys.argv[1:]]),
+            command=shlex.join(["gradnoise", *sys.argv[1:]]), force=force,
         )  # fmt: skip
     if as_json:
         print(made.data.read_text("utf-8"))
@@ -254,6 +258,15 @@ def _one_line_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+@contextlib.contextmanager
+def _told_where() -> Iterator[None]:
+    """Let Ctrl-C say what was kept: a message that typer would drop."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _stop(str(error) or "interrupted", INTERRUPTED)
 
 
 def _print(made: Any) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import pickle
 import re
 import secrets
@@ -76,14 +75,13 @@ def require_writable(value: Any, job: Job | None = None, *, argument: str = "che
     """
     path = _checks.path(argument, value)
     names = ["averages"] if job is None else [recorder.name for recorder in job.recorders]
-    probe = _side(path, secrets.token_hex(8), max([*names, "part"], key=len))  # the longest name that we shall need
+    longest = _side(path, secrets.token_hex(8), max([*names, "part"], key=len)).name
     try:
         if path.exists() and not path.is_file():
             msg = f"{argument} must name a file, but {path} is a folder or a device."
             raise IsADirectoryError(msg)
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(probe, os.O_WRONLY | _files.NEW, 0o666))
-        probe.unlink()
+        _files.probe(path.parent, longest)
     except IsADirectoryError:
         raise
     except OSError as error:

@@ -1,5 +1,5 @@
 """Pages: results in stages, a JSON file of every number, and a page rendered from that file alone."""
 
-from gradnoise.pages.produce import Report, StageFailed, report, rerender
+from gradnoise.pages.produce import Interrupted, Report, StageFailed, report, rerender
 
-__all__ = ["Report", "StageFailed", "report", "rerender"]
+__all__ = ["Interrupted", "Report", "StageFailed", "report", "rerender"]
