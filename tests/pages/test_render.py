@@ -22,7 +22,7 @@ from gradnoise.plots import noise_spectrum, style
 
 CASES = cases()
 VOID = {"meta", "link", "br", "wbr", "img", "hr", "input", "col"}
-HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*111 }}", "$x_1", "a&b 'c' é特"]
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "$x_1", "a&b 'c' é特"]
 RESOURCES = ("src", "href", "xlink:href", "data", "action", "poster", "srcset")
 
 
@@ -198,7 +198,7 @@ def test_hostile_names_are_text():
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
     words = "".join(page.words)
     assert all(word in words for word in HOSTILE)
-    assert "777" not in [word.strip() for word in page.words]
+    assert "49" not in [word.strip() for word in page.words]
 
 
 def test_what_is_missing_has_a_dash_and_its_reason(read):

@@ -15,7 +15,7 @@ from gradnoise.pages import StageFailed, produce, rerender
 ROW = {
     "index", "curvature", "relaxation_steps", "posterior", "continuous", "discrete", "averaged", "simulated",
     "simulated_standard_error", "shift", "shuffled_predicted", "shuffled_averaged", "shuffled_simulated",
-    "shuffled_standard_error", "shuffled_shift", "shuffled_dropped",
+    "shuffled_standard_error", "shuffled_shift",
 }  # fmt: skip
 METHOD = {
     "name", "kind", "level", "recommended", "reasons", "kl_to_reference", "kl_from_reference", "kl_to_law", "kl_floor",
@@ -38,7 +38,7 @@ SECTIONS = {
     },
     "stationary": {
         "learning_rate", "batch_size", "momentum", "learning_rate_from", "edge", "fraction_of_edge", "noise_growth", "dtype",
-        "directions", "steps_per_epoch", "last_batch_size", "loader_note", "verdict", *COMPARED, *(f"shuffled_{name}" for name in COMPARED),
+        "directions", "steps_per_epoch", "loader_note", "verdict", *COMPARED, *(f"shuffled_{name}" for name in COMPARED),
     },
     "posterior": {"reference", "batch_size", "methods", "marginals"},
     "scaling": {"text", "rows"},

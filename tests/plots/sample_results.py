@@ -135,7 +135,6 @@ def stationary(rng, curvature, noise, examples, batch, outcome):
             "simulated_standard_error": float(0.01 * simulated[i]),
             "shuffled_predicted": float(shuffled[i]),
             "shuffled_averaged": float(1.01 * shuffled[i]) if outcome != "bad" else None,
-            "shuffled_dropped": float(0.6 * shuffled[i]) if examples % batch else None,
             "shuffled_shift": float(0.1 * rng.normal()),
             "shuffled_simulated": float(shuffled[i] * (1 + 0.02 * rng.normal())),
             "shuffled_standard_error": float(0.02 * shuffled[i]),
@@ -187,8 +186,7 @@ def stationary(rng, curvature, noise, examples, batch, outcome):
         "worst_ratio": None if outcome == "nulls" else float(ratio[np.argmax(abs(np.log(ratio)))]),
         "mean_ratio": None if outcome == "nulls" else float(ratio.mean()),
         "shuffled_worst_ratio": None if outcome == "nulls" else 1.043,
-        "steps_per_epoch": -(-examples // batch),
-        "last_batch_size": examples % batch or batch,
+        "steps_per_epoch": examples // batch,
         "verdict": dict(zip(("level", "text"), verdicts[outcome], strict=True)),
         "loader_note": "A data loader shuffles every epoch, so it gives the shuffled columns. Drawing each batch afresh gives the others.",
     }
