@@ -141,12 +141,16 @@ def _locked(file: Path, path: Path, argument: str) -> tuple[int, tuple[str, ...]
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
         except OSError as error:
-            raise refused(error, f"{argument} must be a path beside which {file.name} can be written, but {file} cannot") from error
+            raise refused(
+                error, f"{argument} must be a path beside which {file.name} can be written, but {file} cannot"
+            ) from error
         try:
             held = _lock(descriptor)
             text = os.read(descriptor, 1 << 16).decode("utf-8", "replace")
             if text and not text.startswith(LOCK):
-                msg = f"{argument} must be a path beside which {file.name} is free, but {file} is a file of another kind."
+                msg = (
+                    f"{argument} must be a path beside which {file.name} is free, but {file} is a file of another kind."
+                )
                 raise FileExistsError(msg)
             noted = _noted(text)
             if not held:

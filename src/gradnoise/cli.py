@@ -15,10 +15,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from gradnoise._text import visible
+
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 INTERRUPTED = 130
 MARKS = {"good": ("green", "✓"), "warn": ("yellow", "!"), "bad": ("red", "✗"), "info": ("cyan", "·")}
-PLAIN = "target|weights|offset|model|encode|missing|separator|reference|seed|momentum"  # the same in the library
+PLAIN = "out|target|weights|offset|model|encode|missing|separator|reference|seed|momentum"  # the same in the library
 OPTIONS = {
     "batch_size": "--batch-size", "learning_rate": "--learning-rate", "prior_scale": "--prior-scale", "max_time": "--max-time",
     "observation_scale": "--observation-scale", "num_chains": "--chains",
@@ -65,7 +67,7 @@ def _as_options(message: str) -> str:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print("gradnoise: " + _as_options(" ".join(message.split())), file=sys.stderr)
+    print("gradnoise: " + _as_options(visible(" ".join(message.split()))), file=sys.stderr)
     sys.exit(code)
 
 
@@ -154,7 +156,7 @@ def report_command(
     _check_others(seed, chains, observation_scale)
     if not quiet and not as_json:
         print(
-            f"{name}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
+            f"{visible(name)}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
         )
     _set_up_jax()
     from gradnoise import pages
@@ -282,7 +284,8 @@ def _print(made: Any) -> None:
     for sentence in made.summary:
         colour, mark = MARKS[sentence["level"]]
         console.print(f"[{colour}]{mark}[/{colour}] ", end="")
-        console.print(sentence["text"], markup=False)
+        console.print(visible(sentence["text"]), markup=False)
     console.print(
-        f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)", markup=False
+        visible(f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)"),
+        markup=False,
     )

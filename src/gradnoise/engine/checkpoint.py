@@ -295,7 +295,7 @@ def _state(path: Path, saved: Saved, kept: list[Any]) -> State:
         side, size = _side(path, meta["token"], name), count * int(np.prod(shape))
         rows = np.fromfile(side, dtype, size) if side.is_file() else np.zeros(0)
         wrong = "is missing" if not side.is_file() else "is cut short" if len(rows) != size else ""
-        if not wrong and zlib.crc32(rows.view(np.uint8)) != checksum:
+        if not wrong and zlib.crc32(rows.view(np.uint8).data) != checksum:
             wrong = "is damaged: its checksum is not the one noted there"
         if wrong:
             msg = f"{side} must lie beside {path} with {count} records of {name}, but {wrong}."

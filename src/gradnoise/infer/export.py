@@ -8,8 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
-import h5py
 import jax
 import numpy as np
 
@@ -72,15 +70,18 @@ def write(tree: Any, path: str | Path) -> Path:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is one that `write` wrote (it may be damaged since)."""
+    import h5netcdf
+
     try:
-        with h5py.File(path, "r") as file:
-            return RECORD in file and "record" in file[RECORD]
+        with h5netcdf.File(path, "r") as file:
+            return RECORD in file.groups and "record" in file.groups[RECORD].variables
     except Exception:  # whatever HDF5 says of other files
         return False
 
 
 def _packed(tree: Any) -> memoryview:
     """Return the bytes of a NetCDF file. NaN is no mark of a missing value here: it keeps its bits."""
+    import h5netcdf
     from xarray.backends import H5NetCDFStore
 
     buffer = io.BytesIO()

@@ -34,7 +34,9 @@ def restored(record: Any) -> dict[str, Any]:
     arrays = {str(name): np.array(variable.values) for name, variable in record.data_vars.items() if name != "record"}
     held = json.loads(str(record["record"].values[()]))
     if held["layout"] != LAYOUT:
-        msg = f"its layout is {held['layout']} and not {LAYOUT}: another version of gradnoise wrote it, which can read it"
+        msg = (
+            f"its layout is {held['layout']} and not {LAYOUT}: another version of gradnoise wrote it, which can read it"
+        )
         raise ValueError(msg)
     fields: dict[str, Any] = _decoded(held["fields"], arrays)
     verdict = fields.pop("verdict")
@@ -67,7 +69,7 @@ def _digest(group: Any) -> str:
         about = [str(name), list(map(str, variable.dims)), list(values.shape), values.dtype.str if number else "text"]
         h.update(json.dumps([*about, _attributes(variable.attrs)]).encode())
         if number:
-            h.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+            h.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
         else:
             h.update(json.dumps(values.tolist(), default=str).encode())
     h.update(json.dumps(_attributes(group.attrs)).encode())

@@ -6,7 +6,10 @@ writes; a page is ours if it has our title.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,20 +80,19 @@ class Shelf:
 
     def store_draws(self, results: dict[str, Any], draws: Mapping[str, Any]) -> Exception | None:
         """Write the draws that are not yet written; those that fail cost no others. Return the first failure."""
-        failed = None
-        for name, posterior in draws.items():
-            if name in self.paths:
-                continue
-            path = self._free(name)
-            self.paths[name] = path
-            self._list(results)
-            write_json(self.folder / DATA, plain(results))  # first, so that they are known to be ours if we are killed
+        failed: Exception | None = None
+        planned = dict(self.paths)
+        for name in draws:
+            planned.setdefault(name, self._free(name, set(planned.values())))
+        self._list(results, planned)
+        with contextlib.suppress(OSError):  # first, so that they are known to be ours should we be killed
+            write_json(self.folder / DATA, plain(results))
+        for name in [name for name in draws if name not in self.paths]:
             try:
-                posterior.save(path)
+                self.paths[name] = draws[name].save(planned[name])
             except Exception as error:
-                del self.paths[name]
                 failed = failed or error
-        self._list(results)
+        self._list(results, self.paths)
         return failed
 
     def clear(self) -> None:
@@ -101,18 +103,15 @@ class Shelf:
         if _is_our_page(self.folder / PAGE):
             (self.folder / PAGE).unlink()
 
-    def _list(self, results: dict[str, Any]) -> None:
-        results["files"] = {"draws": {name: path.name for name, path in self.paths.items()}}
+    def _list(self, results: dict[str, Any], paths: Mapping[str, Path]) -> None:
+        results["files"] = {"draws": {name: path.name for name, path in paths.items()}}
 
-    def _free(self, name: str) -> Path:
+    def _free(self, method: str, taken: set[Path]) -> Path:
         """Return a file name for the draws of a method that nothing has yet."""
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        number = 1
-        while True:
-            path = self.folder / (f"draws-{slug}.nc" if number == 1 else f"draws-{slug}-{number}.nc")
-            if not path.exists() and not path.is_symlink():
-                return path
-            number += 1
+        slug = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")
+        names = (f"draws-{slug}{suffix}.nc" for suffix in itertools.chain([""], (f"-{i}" for i in itertools.count(2))))
+        paths = (self.folder / name for name in names)
+        return next(path for path in paths if path not in taken and not os.path.lexists(path))
 
 
 def _foreign(folder: Path) -> list[str]:

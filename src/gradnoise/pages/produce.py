@@ -7,7 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
 from gradnoise.pages.folder import DATA, PAGE, Shelf, require_place
+from gradnoise.pages.outcome import Interrupted, Report, StageFailed
 from gradnoise.pages.plain import plain, write_json, write_text
 from gradnoise.pages.predictions import choose_settings, settled
 from gradnoise.pages.stationary import stationary_section
@@ -29,52 +30,6 @@ from gradnoise.stream import seed_of
 MAX_TIME = 40.0  # CPU seconds of simulation
 REFERENCES = ("auto", "nuts", "laplace", "exact")
 STAGES = ("mode", "noise", "stationary law", "posterior", "scaling", "draws", "page")
-
-
-class StageFailed(RuntimeError):
-    """A stage of a report failed; `.stage` names it, `.results` holds what was computed, and `.path` (None: not written) as a file."""
-
-    def __init__(self, stage: str, path: Path | None, results: dict[str, Any], cause: BaseException) -> None:
-        self.stage, self.path, self.results = stage, path, results
-        where = "what was computed could not be written" if path is None else f"what was computed is in {str(path)!r}"
-        super().__init__(f"stage {stage!r} failed: {cause} ({where})")
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a report: `.path` holds the stages that were finished; None if there were none, and nothing was written."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        told = "no stage was finished, so nothing was written" if path is None else f"the stages that were finished are in {path.name}"
-        super().__init__(f"interrupted; {told}")
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished report.
-
-    Attributes
-    ----------
-    page, data
-        Paths of index.html and report.json.
-    draws
-        Method -> path of its draws (NetCDF, ArviZ's schema).
-    results
-        Everything in report.json.
-    """
-
-    page: Path
-    data: Path
-    draws: dict[str, Path]
-    results: dict[str, Any] = field(repr=False)
-
-    @property
-    def summary(self) -> list[dict[str, str]]:
-        """The sentences on top of the page, each with its level."""
-        return list(self.results["summary"])
-
-    def __str__(self) -> str:
-        return "\n".join([*(f"[{s['level']}] {s['text']}" for s in self.summary), f"page: {self.page}"])
 
 
 @dataclass(frozen=True)
@@ -228,9 +183,7 @@ def _options(
     )
 
 
-def _compute(
-    subject: Any, options: Options, results: dict[str, Any], draws: dict[str, Any], stages: Stages
-) -> None:
+def _compute(subject: Any, options: Options, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> None:
     """Fill `results` stage by stage, and `draws` by method as they are made."""
     problem, size, key = subject.problem, options.batch_size, options.seed
     with stages.stage("mode"):
@@ -299,8 +252,8 @@ def _nuts_budget(options: Options) -> float:
 
 
 def _write(shelf: Shelf, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Report:
-    data = shelf.folder / DATA
-    with stages.stage("draws"):
+    data, exporting = shelf.folder / DATA, "draws"
+    with stages.stage(exporting):
         shelf.clear()
         failed = shelf.store_draws(results, draws)
     with stages.stage("page"):
@@ -308,7 +261,7 @@ def _write(shelf: Shelf, results: dict[str, Any], draws: dict[str, Any], stages:
         write_json(data, plain(results))
         page = _render(data)
     if failed is not None:  # the others, the numbers and the page are there
-        raise StageFailed("draws", data, plain(results), failed) from failed
+        raise StageFailed(exporting, data, plain(results), failed) from failed
     return Report(page, data, shelf.paths, plain(results))
 
 
@@ -322,7 +275,7 @@ def _keep(shelf: Shelf, results: dict[str, Any], draws: dict[str, Any], stages: 
         if draws:
             shelf.store_draws(results, draws)
         write_json(data, plain(results))
-    except OSError:
+    except Exception:  # a full disk: the caller's error is the one to tell, and holds the results
         return None
     return data
 
