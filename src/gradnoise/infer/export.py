@@ -15,7 +15,7 @@ from gradnoise import _checks, _files, derivatives
 from gradnoise._text import visible
 from gradnoise._types import AnyArray
 from gradnoise.infer.predictive import log_likelihoods
-from gradnoise.infer.stored import DIGESTS, RECORD, digests_of, recorded
+from gradnoise.infer.stored import DIGESTS, RECORD, digests_of, is_sealed, recorded, seal_of
 
 LARGEST = 1 << 28  # pointwise log-likelihoods: 2 GiB
 RESERVED = {"chain", "draw", "parameter"}
@@ -73,6 +73,8 @@ def is_ours(path: Path) -> bool:
     import h5netcdf
 
     try:
+        if is_sealed(path):
+            return True
         with h5netcdf.File(path, "r") as file:
             return RECORD in file.groups and "record" in file.groups[RECORD].variables
     except Exception:  # whatever HDF5 says of other files
@@ -92,6 +94,9 @@ def _packed(tree: Any) -> memoryview:
                 variable.encoding = {"_FillValue": None}
             at = file if node.path == "/" else file.create_group(node.path)
             data.dump_to_store(H5NetCDFStore(at))
+    seal = seal_of(buffer.getbuffer())
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(seal)
     return buffer.getbuffer()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradnoise import _checks
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.stored import RECORD, require_undamaged, restored
+from gradnoise.infer.stored import RECORD, is_sealed, require_unbroken, require_undamaged, restored
 
 
 def load(path: str | Path, problem: Any = None) -> Posterior:
@@ -46,6 +46,8 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
     import xarray
 
     try:
+        if is_sealed(path):
+            require_unbroken(path)
         # as stored: NaN is no mark of a missing value, and no unit is a date
         with xarray.open_datatree(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
             tree = file.load()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from gradnoise.infer.judgement import Verdict
 RECORD = "gradnoise"  # the group's name
 LAYOUT = 2  # of the record
 DIGESTS = "digests"  # attribute of the record's group
+UNCOUNTED = (DIGESTS, "_FillValue", "coordinates")  # and what xarray adds where it writes the same data again
+SEAL = b"\ngradnoise blake2b "  # after HDF5's last byte, with the digest of all before it
+SEAL_SIZE = len(SEAL) + 32
 KEPT = ("method", "names", "predicted_mean", "predicted_covariance", "effective_draws", "settings", "exact")
 
 
@@ -41,6 +46,31 @@ def restored(record: Any) -> dict[str, Any]:
     fields: dict[str, Any] = _decoded(held["fields"], arrays)
     verdict = fields.pop("verdict")
     return {**fields, "verdict": Verdict(verdict["level"], tuple(verdict["reasons"]), verdict["numbers"])}
+
+
+def seal_of(data: bytes | memoryview) -> bytes:
+    """Return what follows the bytes of a file, so that damage is found before HDF5 stumbles over it."""
+    return SEAL + hashlib.blake2b(data, digest_size=16).hexdigest().encode()
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends as ours do; it does not where another program has written it again."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - SEAL_SIZE, 0))
+        return file.read(len(SEAL)) == SEAL
+
+
+def require_unbroken(path: Path) -> None:
+    """Raise ValueError if a sealed file does not hold the bytes that were saved."""
+    h, left = hashlib.blake2b(digest_size=16), path.stat().st_size - SEAL_SIZE
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            h.update(block)
+            left -= len(block)
+        if file.read() != SEAL + h.hexdigest().encode():
+            msg = "its bytes are not those that were saved"
+            raise ValueError(msg)
 
 
 def digests_of(tree: Any) -> dict[str, str]:
@@ -77,7 +107,7 @@ def _digest(group: Any) -> str:
 
 
 def _attributes(attrs: Mapping[Any, Any]) -> list[Any]:
-    held = {str(k): np.asarray(v).tolist() for k, v in attrs.items() if k != DIGESTS}
+    held = {str(k): np.asarray(v).tolist() for k, v in attrs.items() if k not in UNCOUNTED}
     return [[k, held[k] if isinstance(held[k], (int, float, str)) else repr(held[k])] for k in sorted(held)]
 
 
