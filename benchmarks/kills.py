@@ -89,6 +89,7 @@ def main() -> None:
                 with contextlib.suppress(FileNotFoundError):
                     half_made += any(file.name.endswith(".part") for file in path.parent.iterdir())
             runs += 1
+            print(f"{kills} kills, {runs} runs came to their end", flush=True)
             names = sorted(file.name.partition(".")[0] for file in path.parent.iterdir())
             if path.with_name("digest").read_text() != wanted:
                 sys.exit(f"run {runs} ends with other numbers than an undisturbed one, after {kills} kills")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import resource
@@ -42,6 +43,11 @@ def simulate(**settings: Any) -> gn.Run:
         PROBLEM, gn.oracles.minibatch(8), gn.rule(optax.sgd, learning_rate=0.05),
         **{"num_steps": 200, "num_chains": 2, "record": gn.record.draws(10), "progress": False, **settings},
     )  # fmt: skip
+
+
+@functools.cache
+def finished() -> gn.Run:
+    return simulate()
 
 
 def by_hand(names: tuple[str, ...], draws: int = 6, **settings: Any) -> Posterior:
@@ -92,7 +98,7 @@ def test_a_checkpoint_removes_no_other_run_and_no_file_of_the_user(tmp_path: Pat
     np.testing.assert_array_equal(gn.resume(tmp_path / "exp.c359a8f0.ck", progress=False).draws, other.draws)
 
 
-@pytest.mark.parametrize("save", [lambda path: simulate().save(path), lambda path: by_hand(("a",)).save(path)])
+@pytest.mark.parametrize("save", [lambda path: finished().save(path), lambda path: by_hand(("a",)).save(path)])
 def test_a_save_overwrites_nothing_that_it_did_not_write(save: Callable[[Path], Any], tmp_path: Path) -> None:
     """A2, sibling: a path that names the user's data (a table, another NetCDF file, an npz, a device) is refused."""
     (tmp_path / "data.csv").write_text("a,b\n1,2\n")
@@ -355,7 +361,7 @@ def test_a_full_disk_while_checkpointing_leaves_the_older_state(tmp_path: Path) 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_no_disk_error_leaves_anything_behind(broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """B2: ENOSPC at any moment, injected."""
-    run, made = simulate(), by_hand(("a",))
+    run, made = finished(), by_hand(("a",))
 
     def full(*args: Any, **settings: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -437,6 +443,11 @@ BAD = {
 }
 
 
+@functools.cache
+def langevin() -> Any:
+    return infer.plan("langevin", PROBLEM, batch_size=8, step_size=1e-3)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_checkpoint_paths_are_refused_before_the_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -446,8 +457,7 @@ def test_bad_checkpoint_paths_are_refused_before_the_run(
     Path("folder").mkdir()
     Path("file").touch()
     path, error, match = BAD[kind]
-    run = simulate()
-    plan = infer.plan("langevin", PROBLEM, batch_size=8, step_size=1e-3)
+    run, plan = finished(), langevin()
     monkeypatch.setattr(runs, "execute", lambda *a, **k: pytest.fail("it ran"))
     monkeypatch.setattr("gradnoise.mode.find_mode", lambda *a, **k: pytest.fail("the mode was looked for"))
     small: dict[str, Any] = {"num_draws": 4, "num_chains": 2, "progress": False}
@@ -504,6 +514,9 @@ def test_a_tilde_is_the_home_folder_everywhere(
     assert infer.load(by_hand(("a",)).save("~/q.nc")).names == ("a",)
     (home / "report.json").write_text('{"meta": {}, "summary": []}')
     assert pages.rerender("~/report.json") == home / "index.html"
+    (home / "index.html").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"index\.html is not a page of ours"):
+        pages.rerender("~")
     assert names_in(here) == []
     (home / "mine").mkdir()
     (home / "mine" / "notes").touch()

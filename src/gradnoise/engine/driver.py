@@ -69,7 +69,8 @@ def simulate(
         nothing. "auto": moments; above 1000 parameters, where matrices (D, D) cost more than the steps, variances (the
         run prints what was recorded).
     checkpoint
-        A path, written atomically at most every 10 s. A file there is continued if it belongs to this run.
+        A path, written atomically at most every 10 s, by one run at a time. A file there is continued if it belongs to this run, and
+        never overwritten if it does not.
     progress
         A bar on an interactive terminal (True), nothing (False), or a function of (steps done, steps in all).
     dtype

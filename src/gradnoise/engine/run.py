@@ -205,7 +205,7 @@ class Run:
         return np.concatenate(rows)[: self.num_chains]
 
     def save(self, path: str | Path) -> Path:
-        """Write the run to `path` (npz) and, beside it, one file a recorder that emits."""
+        """Write the run to `path` (npz) and, beside it, one file a recorder that emits; of older files only a run is replaced."""
         return _checkpoint.save(_checks.path("path", path), self._job, self._state)
 
     @classmethod

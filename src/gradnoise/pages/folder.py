@@ -114,6 +114,13 @@ class Shelf:
         return next(path for path in paths if path not in taken and not os.path.lexists(path))
 
 
+def require_our_page(page: Path) -> None:
+    """Raise FileExistsError if there is a page that no report wrote."""
+    if page.exists() and not _is_our_page(page):
+        msg = f"path must be where an older page may be replaced, but {page} is not a page of ours. Remove it, or copy {DATA} elsewhere."
+        raise FileExistsError(msg)
+
+
 def _foreign(folder: Path) -> list[str]:
     """Return the names of what stands in the way: everything in a folder that is not ours, else a page that is not."""
     names = sorted(entry.name for entry in folder.iterdir() if not _files.PART.fullmatch(entry.name))

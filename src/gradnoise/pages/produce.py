@@ -18,7 +18,7 @@ from gradnoise import mode as modes
 from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
-from gradnoise.pages.folder import DATA, PAGE, Shelf, require_place
+from gradnoise.pages.folder import DATA, PAGE, Shelf, require_our_page, require_place
 from gradnoise.pages.outcome import Interrupted, Report, StageFailed
 from gradnoise.pages.plain import plain, write_json, write_text
 from gradnoise.pages.predictions import choose_settings, settled
@@ -155,6 +155,7 @@ def rerender(path: str | Path) -> Path:
     if not data.is_file():
         msg = f"path must be a report's folder or its report.json, got {str(path)!r}."
         raise FileNotFoundError(msg)
+    require_our_page(data.with_name(PAGE))
     return _render(data)
 
 
