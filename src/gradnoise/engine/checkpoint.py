@@ -115,8 +115,9 @@ class Writer:
             part.unlink(missing_ok=True)  # of a process that was killed: the token is ours alone
             counts, sums = {}, {}
             for name in state.emitted:
-                made.append(_side(path, token, name))
-                counts[name], sums[name] = _append(made[-1], known, name, state.all_emitted(name))
+                side = _side(path, token, name)
+                counts[name], sums[name] = _append(side, known, name, state.all_emitted(name))
+                made.append(side)
             _files.write(path, _packed(job, state, token, counts, sums), part=part)
         except BaseException:
             for file in [] if known else made:

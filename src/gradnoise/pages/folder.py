@@ -103,6 +103,11 @@ class Shelf:
         if _is_our_page(self.folder / PAGE):
             (self.folder / PAGE).unlink()
 
+    def remove(self) -> None:
+        """Remove the folder, made for nothing, unless somebody has put something there."""
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
     def _list(self, results: dict[str, Any], paths: Mapping[str, Path]) -> None:
         results["files"] = {"draws": {name: path.name for name, path in paths.items()}}
 

@@ -132,12 +132,12 @@ def report(
             raise
         except _Refused as error:
             if fresh:
-                shelf.folder.rmdir()
+                shelf.remove()
             raise ValueError(str(error)) from None
         except KeyboardInterrupt as error:
             if len(results) == 2 and not draws:  # an older report stays as it is
                 if fresh:
-                    shelf.folder.rmdir()
+                    shelf.remove()
                 raise Interrupted(None) from error
             raise Interrupted(_keep(shelf, results, draws, stages)) from error
         except Exception as error:
