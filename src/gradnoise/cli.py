@@ -15,6 +15,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from gradnoise._text import visible
+
 EXAMPLES = ("wine", "digits", "breast-cancer", "diabetes")
 INTERRUPTED = 130
 LOUD = ("Caution:", "Left out", "Dropped", "Skipped", "Took", "The rows have")  # notes that are told at once
@@ -38,10 +40,6 @@ app = typer.Typer(
 )
 
 
-class _Interrupted(Exception):
-    """Ctrl-C while a report was made; the text says what was kept."""
-
-
 def main() -> None:
     """Run the command line; a bad argument or file is one line on stderr and exit code 2."""
     try:
@@ -49,9 +47,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer turns Ctrl-C into this
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; nothing was finished", INTERRUPTED)
-    except _Interrupted as stop:
-        _stop(str(stop), INTERRUPTED)
+        _stop("interrupted", INTERRUPTED)
     except MemoryError as error:
         _stop(f"there is not enough memory: {error or 'select rows or columns first'}", 2)
     except (ValueError, TypeError, OSError) as error:
@@ -71,6 +67,7 @@ def _as_options(message: str) -> str:
     >>> _as_options("batch_size must be >= 1, got 0. Pass encode='onehot'.")
     '--batch-size must be >= 1, got 0. Pass --encode onehot.'
     """
+    message = message.replace("force=True", "--force")
     message = re.sub(
         rf"(?<![\w-])({PLAIN}|{'|'.join(OPTIONS)})=('[^']+'|\"[^\"]+\")",
         lambda m: f"{OPTIONS.get(m[1], '--' + m[1])} {shlex.quote(m[2][1:-1])}",
@@ -81,7 +78,7 @@ def _as_options(message: str) -> str:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print("gradnoise: " + _as_options(" ".join(message.split())), file=sys.stderr)
+    print("gradnoise: " + _as_options(visible(" ".join(message.split()))), file=sys.stderr)
     sys.exit(code)
 
 
@@ -152,6 +149,9 @@ def report_command(
     decimal: Annotated[str, _of_table("Decimal mark of numbers: point or comma.")] = "point",
     thousands: Annotated[str, _of_table("Mark between thousands: none, comma, point, space or apostrophe.")] = "none",
     signs: Annotated[str, _of_table("$, €, % beside numbers: error, or drop (42% is 42).")] = "error",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder with other files, over an index.html and report.json.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
@@ -174,7 +174,7 @@ def report_command(
     out = _checks.path("out", out)
     if not quiet and not as_json:
         print(
-            f"{name}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
+            f"{visible(name)}: {table.num_examples:,} examples, {table.num_features} feature{'s' if table.num_features > 1 else ''}, target {table.target_name!r}"
         )
     for note in table.notes:
         if note.startswith(LOUD):
@@ -182,9 +182,9 @@ def report_command(
     _set_up_jax()
     from gradnoise import pages
 
-    with _one_line_warnings(), _interruptions(out):
+    with _one_line_warnings(), _told_where():
         command = shlex.join(["gradnoise", *sys.argv[1:]])
-        made = pages.report(table, out=out, name=name, progress=not quiet, command=command, **settings)
+        made = pages.report(table, out=out, name=name, progress=not quiet, command=command, force=force, **settings)
     if as_json:
         print(made.data.read_text("utf-8"))
     elif not quiet:
@@ -271,26 +271,6 @@ def _cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _interruptions(out: Path) -> Iterator[None]:
-    """Turn Ctrl-C into what is true: stages are in report.json only where this run has written it."""
-
-    def written() -> tuple[int, int] | None:
-        with contextlib.suppress(OSError):
-            found = (out / "report.json").stat()
-            return found.st_mtime_ns, found.st_ino
-        return None
-
-    before = written()
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        kept = written() not in (None, before)
-        told = "the stages that were finished are in report.json" if kept else "nothing was finished"
-        msg = f"interrupted; {told}"
-        raise _Interrupted(msg) from stop
-
-
-@contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Print warnings as one line each on stderr, without their source."""
     before = warnings.showwarning
@@ -303,6 +283,15 @@ def _one_line_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+@contextlib.contextmanager
+def _told_where() -> Iterator[None]:
+    """Let Ctrl-C say what was kept: a message that typer would drop."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _stop(str(error) or "interrupted", INTERRUPTED)
 
 
 def _print(made: Any) -> None:
@@ -318,9 +307,10 @@ def _print(made: Any) -> None:
     for sentence in made.summary:
         colour, mark = MARKS[sentence["level"]]
         console.print(f"[{colour}]{mark}[/{colour}] ", end="")
-        console.print(sentence["text"], markup=False)
+        console.print(visible(sentence["text"]), markup=False)
     console.print(
-        f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)", markup=False
+        visible(f"page: {made.page}  numbers: {made.data}  ({made.results['meta']['total_seconds']:.0f} s)"),
+        markup=False,
     )
 
 

@@ -229,3 +229,41 @@ def test_ctrl_c_keeps_the_finished_stages(run, monkeypatch, tmp_path):
     assert code == 130
     assert err == "gradnoise: interrupted; the stages that were finished are in report.json\n"
     assert "noise" in json.loads((tmp_path / "gradnoise-report" / "report.json").read_text("utf-8"))
+
+
+def test_ctrl_c_before_a_stage_is_finished_names_no_file(run, monkeypatch, tmp_path):
+    from gradnoise.pages import produce
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(produce, "_compute", interrupted)
+    code, out, err = run("report", "--example", "diabetes", "--quiet")
+    assert (code, out) == (130, "")
+    assert err == "gradnoise: interrupted; no stage was finished, so nothing was written\n"
+    assert not (tmp_path / "gradnoise-report").exists()
+    monkeypatch.setattr("gradnoise.cli._table", interrupted)
+    assert run("report", "--example", "diabetes")[::2] == (130, "gradnoise: interrupted\n")
+
+
+def test_a_folder_of_the_users_takes_force(run, monkeypatch, tmp_path):
+    from gradnoise.pages import produce
+
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "index.html").write_text("mine")
+    code, _, err = run("report", "--example", "diabetes", "--out", "o", "--quiet")
+    assert code == 2
+    assert "--out must be a new or empty folder" in err
+    assert "pass --force" in err
+    assert (tmp_path / "o" / "index.html").read_text() == "mine"
+    monkeypatch.setattr(produce, "_compute", lambda *a: 1 / 0)
+    code, _, err = run("report", "--example", "diabetes", "--out", "o", "--quiet", "--force")
+    assert code == 1
+    assert "stage '' failed: division by zero" in err
+
+
+def test_hidden_characters_of_names_do_not_reach_the_terminal(run, tmp_path):
+    (tmp_path / "t\x1b[31m.csv").write_text("a,y\n1,2\n2,x\n")
+    code, out, err = run("report", "t\x1b[31m.csv", "--target", "y", "--model", "linear")
+    assert code == 2
+    assert "\x1b" not in out + err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,11 @@ def test_files_that_are_no_posteriors_and_other_problems_are_refused(
     with pytest.raises(IsADirectoryError, match="path must name a file"):
         made.save(tmp_path)
     before = path.read_bytes()
-    whole = xarray.DataTree.to_netcdf
 
-    def full(tree: Any, to: Path, **more: Any) -> None:
-        whole(tree, to, **more)
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(xarray.DataTree, "to_netcdf", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         dataclasses.replace(made, method="other").save(path)
     assert path.read_bytes() == before  # whole or not at all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -141,13 +142,15 @@ def test_a_failing_stage_is_named_and_keeps_what_was_computed(tmp_path, monkeypa
     assert not (tmp_path / "index.html").exists()
 
 
-def test_a_failed_report_leaves_nothing_of_an_older_one(tmp_path, monkeypatch):
-    for name in ("index.html", "draws-reference.nc", "draws-laplace.nc", "notes.txt"):
-        (tmp_path / name).write_text("of another report")
+def test_a_failed_report_leaves_nothing_of_an_older_one(made, tmp_path, monkeypatch):
+    for path in (made.page, made.data, *made.draws.values()):
+        shutil.copy(path, tmp_path)
+    for name in ("notes.txt", "draws-mine.nc"):
+        (tmp_path / name).write_text("of the user")
     monkeypatch.setattr(produce, "stationary_section", lambda *a, **k: 1 / 0)
     with pytest.raises(StageFailed):
         gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "notes.txt", "draws-mine.nc"}
 
 
 def test_a_learning_rate_beyond_the_edge_is_refused_before_anything_runs(tmp_path, monkeypatch):

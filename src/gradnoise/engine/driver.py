@@ -69,7 +69,8 @@ def simulate(
         nothing. "auto": moments; above 1000 parameters, where matrices (D, D) cost more than the steps, variances (the
         run prints what was recorded).
     checkpoint
-        A path, written atomically at most every 10 s. A file there is continued if it belongs to this run.
+        A path, written atomically at most every 10 s, by one run at a time. A file there is continued if it belongs to this run, and
+        never overwritten if it does not.
     progress
         A bar on an interactive terminal (True), nothing (False), or a function of (steps done, steps in all).
     dtype
@@ -110,12 +111,13 @@ def simulate(
     workers = _checks.integer("workers", workers)
     threads = None if threads is None else _checks.integer("threads", threads)
     seed = seed_of(key)
+    path = None if checkpoint is None else _checkpoint.require_place(checkpoint)
     params = initial_params(problem, init, num_chains, seed)
     plan = make_plan(problem, process, recorders, num_chains, name)
     job = Job(problem, process, recorders, plan, seed, num_chains, burn_in, params, threads, workers)
     state = State()
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = _checkpoint.state_of(Path(checkpoint), job)
+    if path is not None and path.is_file():
+        state = _checkpoint.state_of(path, job)
         if state.step > num_steps:
             msg = f"num_steps must be at least the {state.step} steps that {checkpoint} already holds, got {num_steps}."
             raise ValueError(msg)

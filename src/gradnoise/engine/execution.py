@@ -8,12 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradnoise.engine import checkpoint as _checkpoint
+from gradnoise.engine.checkpoint import Writer
 from gradnoise.engine.chunk import BOUND, Clock, flat
 from gradnoise.engine.job import Job, State
 from gradnoise.engine.parallel import Pool, Program, Task, Threads, Workers
@@ -40,7 +39,7 @@ def execute(
     *,
     report: Report,
     until: Callable[[], bool] | None = None,
-    path: Path | None = None,
+    writer: Writer | None = None,
     stop_on_divergence: bool = True,
 ) -> str:
     """Advance `state` to `num_steps`; return "done", "until", "interrupted" or "diverged"."""
@@ -51,7 +50,7 @@ def execute(
     pool = _pool(job, state)
     try:
         with _catching_interrupt() as interrupted:
-            return _loop(job, state, num_steps, length, pool, report, until, path, stop_on_divergence, interrupted)
+            return _loop(job, state, num_steps, length, pool, report, until, writer, stop_on_divergence, interrupted)
     finally:
         pool.close()
 
@@ -72,7 +71,7 @@ def _loop(
     pool: Pool,
     report: Report,
     until: Callable[[], bool] | None,
-    path: Path | None,
+    writer: Writer | None,
     stop_on_divergence: bool,
     interrupted: Callable[[], bool],
 ) -> str:
@@ -93,9 +92,9 @@ def _loop(
             steps = int(np.clip(steps * CHUNK_SECONDS / max(elapsed, 1e-6), max(steps // 4, 1), steps * 8))
         report(state.step, num_steps)
         outcome = _outcome(job, state, fresh, stop_on_divergence, until, interrupted)
-        due = path is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS
-        if path is not None and (due or outcome != "done" or state.step == num_steps):
-            _checkpoint.save(path, job, state)
+        due = writer is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS
+        if writer is not None and (due or outcome != "done" or state.step == num_steps):
+            writer.save(job, state)
             saved = time.perf_counter()
         if outcome != "done":
             break

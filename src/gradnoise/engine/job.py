@@ -24,7 +24,7 @@ from gradnoise.engine.plan import Plan
 from gradnoise.engine.recorders import Recorder
 from gradnoise.stream import Stream
 
-FORMAT = 1  # of checkpoints; a change of it, or of the version, refuses older files
+FORMAT = 2  # of checkpoints; a change of it, or of the version, refuses older files
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,12 @@ class Job:
 
 
 class Stored(NamedTuple):
-    """What a file already holds of a state: its path, the token of its side files, emissions of each recorder."""
+    """What a file already holds of a state: its path, the token of its side files, emissions of each recorder and their checksums."""
 
     path: Path
     token: str
     counts: dict[str, int]
+    sums: dict[str, int]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -204,15 +205,13 @@ class Run:
         return np.concatenate(rows)[: self.num_chains]
 
     def save(self, path: str | Path) -> Path:
-        """Write the run to `path` (npz) and, beside it, one file a recorder that emits."""
-        path = Path(path)
-        _checkpoint.save(path, self._job, self._state)
-        return path
+        """Write the run to `path` (npz) and, beside it, one file a recorder that emits; of older files only a run is replaced."""
+        return _checkpoint.save(_checks.path("path", path), self._job, self._state)
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
         """Read a run written by `save` or by a checkpoint. The file holds a pickle: open only what you trust."""
-        job, state = _checkpoint.load(Path(path))
+        job, state = _checkpoint.load(_checks.path("path", path))
         return cls(job, state, state.step)
 
     def extend(
@@ -259,15 +258,17 @@ def advance(
     """Advance a state to `num_steps`, and raise what must be raised with the run inside."""
     run = Run(job, state, num_steps)
     ask = None if until is None else lambda: bool(until(Run(job, state, num_steps)))
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else _checks.path("checkpoint", checkpoint)
     _require_continuable(job, state)
-    if path is not None and path.exists() and (state.stored is None or state.stored.path != path.resolve()):
-        _checkpoint.require_same(path, _checkpoint.read(path), job)
+    if path is not None and path.is_file() and (state.stored is None or state.stored.path != path.resolve()):
+        _checkpoint.require_same(path, _checkpoint.read(path).meta, job)
     stop = _checks.one_of("on_divergence", on_divergence, ("raise", "keep")) == "raise"
     before = state.step
-    with reporting(progress) as report:
+    writes = path is not None and state.step < num_steps  # a file that holds all steps is only read
+    writing = _checkpoint.writing(path, job) if writes else contextlib.nullcontext()
+    with writing as writer, reporting(progress) as report:
         try:
-            outcome = execute(job, state, num_steps, report=report, until=ask, path=path, stop_on_divergence=stop)
+            outcome = execute(job, state, num_steps, report=report, until=ask, writer=writer, stop_on_divergence=stop)
         except Exception as error:
             if state.step == before:
                 raise

@@ -112,7 +112,9 @@ def variational_em(
     0) stays at 0 and biases the precision up by P/P_active or more; put it into group -1, or drop the column.
     """
     _checks.problem(problem)
-    check_run(num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in)
+    check_run(
+        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation={"checkpoint": checkpoint}
+    )  # fmt: skip
     steps = _checks.integer("num_steps", num_steps, low=20 * WINDOWS)
     chains = _checks.integer("num_chains", num_chains, low=2)
     size = _checks.integer("batch_size", batch_size, low=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradnoise import derivatives
+from gradnoise import _checks, _files, derivatives
+from gradnoise._text import visible
 from gradnoise._types import AnyArray
 from gradnoise.infer.predictive import log_likelihoods
-from gradnoise.infer.stored import RECORD, recorded
+from gradnoise.infer.stored import DIGESTS, RECORD, digests_of, is_sealed, recorded, seal_of
 
 LARGEST = 1 << 28  # pointwise log-likelihoods: 2 GiB
 RESERVED = {"chain", "draw", "parameter"}
@@ -24,7 +26,8 @@ def datatree_of(posterior: Any, *, log_posterior: bool, log_likelihood: bool, by
     import arviz_base
     import xarray
 
-    draws, names = np.asarray(posterior.draws), {"parameter": list(posterior.names)}
+    # NetCDF text has no NUL and no half characters: labels show them as `visible` does, the record has the names
+    draws, names = np.asarray(posterior.draws), {"parameter": [visible(name) for name in posterior.names]}
     variables, coords, dims = _leaves(posterior) if by_leaf else ({"theta": draws}, names, {"theta": ["parameter"]})
     groups: dict[str, Any] = {"posterior": variables}
     stats = _sample_stats(posterior, log_posterior)
@@ -37,7 +40,11 @@ def datatree_of(posterior: Any, *, log_posterior: bool, log_likelihood: bool, by
         tree = arviz_base.from_dict(groups, coords=coords, dims=dims)
     verdict = posterior.verdict
     tree.attrs.update(
-        {"method": posterior.method, "verdict": verdict.level, "verdict_reasons": " ".join(verdict.reasons)}
+        {
+            "method": visible(posterior.method),
+            "verdict": verdict.level,
+            "verdict_reasons": visible(" ".join(verdict.reasons)),
+        }
     )
     tree["posterior"].attrs.update({"inference_library": "gradnoise", **_scalars(posterior.settings)})
     tree[RECORD] = xarray.DataTree(recorded(posterior))
@@ -45,25 +52,60 @@ def datatree_of(posterior: Any, *, log_posterior: bool, log_likelihood: bool, by
 
 
 def write(tree: Any, path: str | Path) -> Path:
-    """Write a tree as NetCDF, whole or not at all; missing folders are made."""
-    path = Path(path)
-    if path.is_dir():
-        msg = f"path must name a file, but {path} is a folder."
+    """Write a tree as NetCDF, whole or not at all; missing folders are made.
+
+    It is made in memory first: HDF5 does not survive a disk that fills up under it.
+    """
+    path = _checks.path("path", path)
+    if path.exists() and not path.is_file():
+        msg = f"path must name a file, but {path} is a folder or a device."
         raise IsADirectoryError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        tree.to_netcdf(part, engine="h5netcdf")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    if path.is_file() and not path.is_symlink() and path.stat().st_size and not is_ours(path):
+        msg = f"path must name a new file or one that Posterior.save wrote, but {path} is something else. Choose another name, or remove it."
+        raise FileExistsError(msg)
+    tree[RECORD].attrs[DIGESTS] = json.dumps(digests_of(tree))
+    _files.write(path, _packed(tree))
     return path
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is one that `write` wrote (it may be damaged since)."""
+    import h5netcdf
+
+    try:
+        if is_sealed(path):
+            return True
+        with h5netcdf.File(path, "r") as file:
+            return RECORD in file.groups and "record" in file.groups[RECORD].variables
+    except Exception:  # whatever HDF5 says of other files
+        return False
+
+
+def _packed(tree: Any) -> memoryview:
+    """Return the bytes of a NetCDF file. NaN is no mark of a missing value here: it keeps its bits."""
+    import h5netcdf
+    from xarray.backends import H5NetCDFStore
+
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        for node in tree.subtree:
+            data = node.to_dataset(inherit=False)
+            for variable in data.variables.values():
+                variable.encoding = {"_FillValue": None}
+            at = file if node.path == "/" else file.create_group(node.path)
+            data.dump_to_store(H5NetCDFStore(at))
+    seal = seal_of(buffer.getbuffer())
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(seal)
+    return buffer.getbuffer()
 
 
 def _scalars(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a NetCDF attribute can hold; it has no truth values, so True is 1."""
     kept = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
-    return {k: int(v) if isinstance(v, bool) else v for k, v in kept.items() if isinstance(v, (int, float, str))}
+    kept = {k: int(v) if isinstance(v, bool) else visible(v) if isinstance(v, str) else v for k, v in kept.items()}
+    fits = {k: isinstance(v, (float, str)) or (isinstance(v, int) and -(2**63) <= v < 2**64) for k, v in kept.items()}
+    return {visible(k): v for k, v in kept.items() if k and fits[k]}
 
 
 def _leaves(posterior: Any) -> tuple[dict[str, AnyArray], dict[str, list[str]], dict[str, list[str]]]:
@@ -74,13 +116,14 @@ def _leaves(posterior: Any) -> tuple[dict[str, AnyArray], dict[str, list[str]], 
     paths = jax.tree_util.tree_flatten_with_path(posterior.params)[0]
     for (path, leaf), label in zip(paths, jax.tree.leaves(labels), strict=True):
         name = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", ".") or "theta"
+        name = visible(name)
         if name in variables or name in RESERVED:
             msg = f"by_leaf must be False for params with two leaves called {name!r}, or one called {', '.join(sorted(RESERVED))}."
             raise ValueError(msg)
         variables[name] = leaf
         dims[name] = [f"{name}_dim_{i}" for i in range(leaf.ndim - 2)] if path or leaf.ndim != 3 else ["parameter"]
         if problem.names is not None and leaf.ndim == 3:
-            coords[dims[name][0]] = list(label)
+            coords[dims[name][0]] = [visible(str(each)) for each in label]
     return variables, coords, dims
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gradnoise import _checks
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.stored import RECORD, restored
+from gradnoise.infer.stored import RECORD, is_sealed, require_unbroken, require_undamaged, restored
 
 
 def load(path: str | Path, problem: Any = None) -> Posterior:
@@ -27,29 +28,34 @@ def load(path: str | Path, problem: Any = None) -> Posterior:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a posterior of gradnoise, or `problem` has other parameters.
+        If it is not a posterior of gradnoise, is not bit for bit what was saved, or `problem` has other parameters.
     """
-    path = Path(path)
+    path = _checks.path("path", path)
     if not path.is_file():
         msg = f"path must name a posterior that was saved, but {path} is not a file."
         raise FileNotFoundError(msg)
-    draws, names, fields = _read(path)
+    draws, fields = _read(path)
+    names = fields["names"]
     if problem is not None and tuple(problem.parameter_names) != names:
         msg = f"problem must have the parameters of {path}, {_few(names)}, got {_few(problem.parameter_names)}."
         raise ValueError(msg)
-    return Posterior(draws=draws, names=names, problem=problem, **fields)
+    return Posterior(draws=draws, problem=problem, **fields)
 
 
-def _read(path: Path) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
     import xarray
 
     try:
-        with xarray.open_datatree(path, engine="h5netcdf") as tree:
-            theta = tree["posterior"]["theta"].load()
-            fields = restored(tree[RECORD].to_dataset().load())
-            return theta.values, tuple(map(str, theta.coords["parameter"].values)), fields
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"path must name a file that Posterior.save wrote, but {path} is damaged or something else ({type(error).__name__}: {error})."
+        if is_sealed(path):
+            require_unbroken(path)
+        # as stored: NaN is no mark of a missing value, and no unit is a date
+        with xarray.open_datatree(path, engine="h5netcdf", mask_and_scale=False, decode_times=False) as file:
+            tree = file.load()
+            fields = restored(tree[RECORD].to_dataset())
+            require_undamaged(tree)
+            return tree["posterior"]["theta"].values, fields
+    except Exception as error:  # HDF5 and what stands on it raise a dozen kinds for flipped bits
+        msg = f"path must name a file that Posterior.save wrote, but {path} is damaged or not ours: {type(error).__name__}: {error}."
         raise ValueError(msg) from error
 
 

@@ -288,7 +288,10 @@ class Posterior:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the draws as NetCDF in ArviZ's schema; `load` reads it, and `xarray.open_datatree`. Missing folders are made."""
+        """Write the draws as NetCDF in ArviZ's schema; `load` reads it, and `xarray.open_datatree`. Missing folders are made.
+
+        A file that is there is replaced, whole or not at all, if `save` wrote it; FileExistsError if it is something else.
+        """
         return write(self.to_datatree(), path)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise._types import Array
+from gradnoise.engine.checkpoint import require_place
 from gradnoise.stream import seed_of
 
 AT = ("posterior", "laplace", "mode")
@@ -161,3 +162,5 @@ def check_run(
     _checks.progress(progress)
     names = [] if own is None else [name for name in inspect.signature(own).parameters if name not in _NOT_NAMED]
     _checks.keywords(simulation or {}, [*names, *Simulation.__annotations__])
+    if (simulation or {}).get("checkpoint") is not None:
+        require_place(simulation["checkpoint"])  # type: ignore[index]

@@ -1,5 +1,6 @@
 """Pages: results in stages, a JSON file of every number, and a page rendered from that file alone."""
 
-from gradnoise.pages.produce import Report, StageFailed, report, rerender
+from gradnoise.pages.outcome import Interrupted, Report, StageFailed
+from gradnoise.pages.produce import report, rerender
 
-__all__ = ["Report", "StageFailed", "report", "rerender"]
+__all__ = ["Interrupted", "Report", "StageFailed", "report", "rerender"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gradnoise import _files
+from gradnoise._text import HIDDEN
 
 
 def plain(value: Any) -> Any:
@@ -27,12 +29,11 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
-    """Write results as JSON without NaN, whole or not at all."""
-    write_text(path, json.dumps(results, allow_nan=False, ensure_ascii=False, indent=1))
+    """Write results as JSON without NaN, whole or not at all; hidden characters are escaped as JSON does it."""
+    text = json.dumps(results, allow_nan=False, ensure_ascii=False, indent=1)
+    write_text(path, HIDDEN.sub(lambda hit: hit[0] if hit[0] == "\n" else f"\\u{ord(hit[0]):04x}", text))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
+    _files.write(path, text.encode("utf-8"))

@@ -6,8 +6,8 @@ import datetime
 import json
 import math
 import platform
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from gradnoise import mode as modes
 from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
+from gradnoise.pages.folder import DATA, PAGE, Shelf, require_our_page, require_place
+from gradnoise.pages.outcome import Interrupted, Report, StageFailed
 from gradnoise.pages.plain import plain, write_json, write_text
 from gradnoise.pages.predictions import choose_settings, settled
 from gradnoise.pages.stationary import stationary_section
@@ -28,42 +30,6 @@ from gradnoise.stream import seed_of
 MAX_TIME = 40.0  # CPU seconds of simulation
 REFERENCES = ("auto", "nuts", "laplace", "exact")
 STAGES = ("mode", "noise", "stationary law", "posterior", "scaling", "draws", "page")
-
-
-class StageFailed(RuntimeError):
-    """A stage of a report failed; `.stage` names it, `.results` and `.path` hold what was computed before."""
-
-    def __init__(self, stage: str, path: Path, results: dict[str, Any], cause: BaseException) -> None:
-        self.stage, self.path, self.results = stage, path, results
-        super().__init__(f"stage {stage!r} failed: {cause} (what was computed before it is in {str(path)!r})")
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished report.
-
-    Attributes
-    ----------
-    page, data
-        Paths of index.html and report.json.
-    draws
-        Method -> path of its draws (NetCDF, ArviZ's schema).
-    results
-        Everything in report.json.
-    """
-
-    page: Path
-    data: Path
-    draws: dict[str, Path]
-    results: dict[str, Any] = field(repr=False)
-
-    @property
-    def summary(self) -> list[dict[str, str]]:
-        """The sentences on top of the page, each with its level."""
-        return list(self.results["summary"])
-
-    def __str__(self) -> str:
-        return "\n".join([*(f"[{s['level']}] {s['text']}" for s in self.summary), f"page: {self.page}"])
 
 
 @dataclass(frozen=True)
@@ -98,6 +64,7 @@ def report(
     name: str | None = None,
     progress: bool = True,
     command: str = "gradnoise.report(...)",
+    force: bool = False,
 ) -> Report:
     """Measure, predict and simulate the gradient noise of a problem, sample its posterior, and write a page about it.
 
@@ -106,7 +73,7 @@ def report(
     problem
         A `Problem`, or a `datasets.Dataset` (then standardised, with an intercept, and a linear model's target too).
     out
-        Folder for index.html, report.json and draws-*.nc.
+        Folder for index.html, report.json and draws-*.nc: new, empty, or of an older report, whose files are replaced.
     batch_size, learning_rate, momentum
         SGD as you run it. None: a quarter of the stability edge.
     seed
@@ -133,6 +100,8 @@ def report(
         Show a bar a stage on an interactive stderr.
     command
         What the page says it was made with.
+    force
+        Write into a folder with files of others, over an index.html and a report.json there; no other file is touched.
 
     Returns
     -------
@@ -143,34 +112,43 @@ def report(
     ValueError, TypeError
         On bad arguments, before anything is compiled; for a learning rate beyond the stability edge, before anything is
         simulated.
+    FileExistsError, OSError
+        If `out` holds files that no report wrote, or cannot be written, before anything runs.
     StageFailed
-        If a stage fails; the JSON of the stages before is kept, and page and draws of an older report in `out` are removed.
+        If a stage fails; what was computed before it, draws included, is kept, and page and draws of an older report in `out` are
+        removed. Draws that cannot be written cost no other file.
+    Interrupted
+        On Ctrl-C; the stages that were finished are kept likewise.
     """
     options = _options(problem, batch_size, learning_rate, momentum, seed, num_chains, reference, max_time, command)
+    _checks.flag("force", force)
     subject = subject_of(
         problem, name=name, model=model, prior_scale=prior_scale, observation_scale=observation_scale,
         intercept_prior_scale=intercept_prior_scale,
     )  # fmt: skip
     _checks.batch_size(options.batch_size, subject.problem.num_examples, "shuffled")
-    folder = Path(out)
-    fresh = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)  # now, so that a place that cannot be written is found before the work
+    fresh = not _checks.path("out", out).exists()
+    shelf = Shelf(require_place(out, force=force))
     results: dict[str, Any] = {"meta": _meta(options), "summary": []}
+    draws: dict[str, Any] = {}
     with Stages(STAGES, progress) as stages:
         try:
-            draws = _compute(subject, options, results, stages)
-            return _write(folder, results, draws, stages)
+            _compute(subject, options, results, draws, stages)
+            return _write(shelf, results, draws, stages)
+        except StageFailed:
+            raise
         except _Refused as error:
             if fresh:
-                folder.rmdir()
+                shelf.remove()
             raise ValueError(str(error)) from None
-        except (Exception, KeyboardInterrupt) as error:
-            _finish(results, stages)
-            _clear(folder)
-            write_json(folder / "report.json", plain(results))
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise StageFailed(stages.current, folder / "report.json", results, error) from error
+        except KeyboardInterrupt as error:
+            if len(results) == 2 and not draws:  # an older report stays as it is
+                if fresh:
+                    shelf.remove()
+                raise Interrupted(None) from error
+            raise Interrupted(_keep(shelf, results, draws, stages)) from error
+        except Exception as error:
+            raise StageFailed(stages.current, _keep(shelf, results, draws, stages), plain(results), error) from error
 
 
 class _Refused(Exception):
@@ -179,18 +157,19 @@ class _Refused(Exception):
 
 def rerender(path: str | Path) -> Path:
     """Write index.html again from report.json in a folder (or from the path of that file), computing nothing."""
-    path = Path(path)
-    data = path / "report.json" if path.is_dir() else path
+    path = _checks.path("path", path)
+    data = path / DATA if path.is_dir() else path
     if not data.is_file():
         msg = f"path must be a report's folder or its report.json, got {str(path)!r}."
         raise FileNotFoundError(msg)
+    require_our_page(data.with_name(PAGE))
     return _render(data)
 
 
 def _render(data: Path) -> Path:
     from gradnoise.pages.render import render
 
-    page = data.with_name("index.html")
+    page = data.with_name(PAGE)
     write_text(page, render(json.loads(data.read_text("utf-8"))))
     return page
 
@@ -212,8 +191,8 @@ def _options(
     )
 
 
-def _compute(subject: Any, options: Options, results: dict[str, Any], stages: Stages) -> dict[str, Any]:
-    """Fill `results` stage by stage; return the draws to be written, by method."""
+def _compute(subject: Any, options: Options, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> None:
+    """Fill `results` stage by stage, and `draws` by method as they are made."""
     problem, size, key = subject.problem, options.batch_size, options.seed
     with stages.stage("mode"):
         derivatives.check_dense(problem)
@@ -241,30 +220,36 @@ def _compute(subject: Any, options: Options, results: dict[str, Any], stages: St
             problem, mode, geometry, law, size, options.num_chains,
             options.budget, key,
         )  # fmt: skip
-        results["posterior"], draws = _posterior(scene, options, part)
+        results["posterior"] = _posterior(scene, options, draws, part)
     with stages.stage("scaling"):
         now = {"learning_rate": settings.learning_rate, "batch_size": size, "momentum": settings.momentum}
         results["scaling"] = advice.batch_change(
             now, hessian=geometry.hessian, num_examples=problem.num_examples
         ).as_dict()
-    return draws
 
 
-def _posterior(scene: samplers.Scene, options: Options, part: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _posterior(scene: samplers.Scene, options: Options, draws: dict[str, Any], part: Any) -> dict[str, Any]:
     part("reference")
     truth, seconds = samplers.reference(
         scene.problem, scene.mode, options.reference, options.seed, _nuts_budget(options)
     )
+    draws["reference"] = truth
     law = scene.law.mean, scene.law.covariance
-    made, rows = posteriors.compared(samplers.methods(scene, part), truth, law)
-    section = {
+    made, rows = posteriors.compared(_kept(samplers.methods(scene, part), draws), truth, law)
+    return {
         "reference": posteriors.reference_row(truth, law, seconds),
         "batch_size": scene.batch_size,
         "methods": rows,
         "marginals": posteriors.marginals(made, truth, scene.problem.parameter_names),
     }
-    draws = {method.name: method.posterior for method in made if method.posterior is not None}
-    return section, {"reference": truth, **draws}
+
+
+def _kept(methods: Iterable[samplers.Method], draws: dict[str, Any]) -> Iterator[samplers.Method]:
+    """Put the draws of each method by, whatever becomes of its comparison and of the methods after it."""
+    for method in methods:
+        if method.posterior is not None:
+            draws[method.name] = method.posterior
+        yield method
 
 
 def _nuts_budget(options: Options) -> float:
@@ -274,27 +259,40 @@ def _nuts_budget(options: Options) -> float:
     return min(BUDGET_SECONDS, max(1.0, options.budget.seconds))
 
 
-def _write(folder: Path, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Report:
-    data = folder / "report.json"
-    with stages.stage("draws"):
-        _clear(folder)
-        paths = {name: posterior.save(folder / f"draws-{_slug(name)}.nc") for name, posterior in draws.items()}
-        results["files"] = {"draws": {name: path.name for name, path in paths.items()}}
+def _write(shelf: Shelf, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Report:
+    data, exporting = shelf.folder / DATA, "draws"
+    with stages.stage(exporting):
+        shelf.clear()
+        failed = shelf.store_draws(results, draws)
     with stages.stage("page"):
         _finish(results, stages)
         write_json(data, plain(results))
         page = _render(data)
-    return Report(page, data, paths, plain(results))
+    if failed is not None:  # the others, the numbers and the page are there
+        raise StageFailed(exporting, data, plain(results), failed) from failed
+    return Report(page, data, shelf.paths, plain(results))
 
 
-def _clear(folder: Path) -> None:
-    """Remove page and draws of an older report, which would lie about the new numbers."""
-    for old in [*folder.glob("draws-*.nc"), folder / "index.html"]:
-        old.unlink(missing_ok=True)
+def _keep(shelf: Shelf, results: dict[str, Any], draws: dict[str, Any], stages: Stages) -> Path | None:
+    """Write what was computed before a stage failed; return its JSON file, or None where that cannot be written."""
+    data = shelf.folder / DATA
+    try:
+        _finish(results, stages)
+        if not shelf.paths:
+            shelf.clear()
+        if draws:
+            shelf.store_draws(results, draws)
+        write_json(data, plain(results))
+    except Exception:  # a full disk: the caller's error is the one to tell, and holds the results
+        return None
+    return data
 
 
 def _finish(results: dict[str, Any], stages: Stages) -> None:
-    results["summary"] = summarise(results)
+    try:
+        results["summary"] = summarise(results)
+    except Exception as error:  # of sections that are there, or half there: no sentence is worth the numbers
+        results["summary"] = [{"level": "warn", "text": f"There is no summary: {' '.join(str(error).split())}"}]
     results["meta"] |= {
         "seconds": dict(stages.seconds),
         "cpu_seconds": dict(stages.cpu_seconds),
@@ -313,7 +311,3 @@ def _meta(options: Options) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, JAX {jax.__version__}, NumPy {np.__version__}",
         "max_time": options.budget.seconds,
     }
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

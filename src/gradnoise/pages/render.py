@@ -14,6 +14,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
 from gradnoise import _checks, plots
+from gradnoise._text import visible
 from gradnoise.pages import formats
 from gradnoise.pages.drawing import svg
 from gradnoise.plots import style
@@ -56,8 +57,17 @@ def render(results: Mapping[str, Any]) -> str:
         if section not in results:
             msg = f"results must have the key {section!r}, got {_checks.shown(sorted(results))}."
             raise ValueError(msg)
-    whole = dict.fromkeys(SECTIONS) | dict(results)
+    whole = _readable(dict.fromkeys(SECTIONS) | dict(results))
     return _environment().get_template("page.html.j2").render(**whole, figures=_figures(whole), many=OPEN_ROWS)
+
+
+def _readable(value: Any) -> Any:
+    """Return results whose texts (names of columns, files, parameters) show their hidden characters."""
+    if isinstance(value, Mapping):
+        return {key: _readable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_readable(inner) for inner in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 @functools.cache
