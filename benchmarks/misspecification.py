@@ -43,7 +43,9 @@ def design(r: Random, rows: int, size: int, kind: str = "normal") -> Any:
     return x
 
 
-def linear(rows: int, size: int, kind: str = "normal", prior: float = 1.0, known: bool = False) -> Callable[[Random], Any]:
+def linear(
+    rows: int, size: int, kind: str = "normal", prior: float = 1.0, known: bool = False
+) -> Callable[[Random], Any]:
     """Normal residuals."""
 
     def make(r: Random) -> Any:
@@ -65,7 +67,9 @@ def logistic(rows: int, size: int, kind: str = "normal", prior: float = 1.0) -> 
     return make
 
 
-def poisson(rows: int, size: int, rate: float = 0.4, kind: str = "normal", offset: bool = False) -> Callable[[Random], Any]:
+def poisson(
+    rows: int, size: int, rate: float = 0.4, kind: str = "normal", offset: bool = False
+) -> Callable[[Random], Any]:
     """Counts from the model."""
 
     def make(r: Random) -> Any:
@@ -155,7 +159,9 @@ RIGHT: dict[str, Callable[[Random], Any]] = {
     "linear, t3 features, N 200": linear(200, 5, "t3"),
     "linear, t3 features, known scale, N 2000": linear(2000, 4, "t3", known=True),
     "linear, prior sd 0.1, N 30, D 8": linear(30, 8, prior=0.1, known=True),
-    "linear, flat prior, N 40, D 12": lambda r: gn.models.linear_regression(design(r, 40, 11), r.normal(size=40), np.inf),
+    "linear, flat prior, N 40, D 12": lambda r: gn.models.linear_regression(
+        design(r, 40, 11), r.normal(size=40), np.inf
+    ),
     "logistic, N 60, D 9": logistic(60, 8),
     "logistic, t3 features, N 300": logistic(300, 4, "t3"),
     "logistic, rare indicator, N 400": logistic(400, 4, "rare"),
@@ -203,7 +209,10 @@ def main() -> None:
         for seed, (name, make) in enumerate(table.items()):
             done, found, advised, seconds = study(make, count, seed + 1000 * (title == "wrong"))
             total, flagged = total + done, flagged + found
-            print(f"{title:6} {name:46} {found:4} of {done:4} called misspecified, {advised:4} told to calibrate; {seconds:.3f} s", flush=True)
+            print(
+                f"{title:6} {name:46} {found:4} of {done:4} called misspecified, {advised:4} told to calibrate; {seconds:.3f} s",
+                flush=True,
+            )
         exact = scipy.stats.binomtest(flagged, total).proportion_ci()
         print(f"{title:6} in all {flagged} of {total} = {flagged / total:.1%} ({exact.low:.1%} to {exact.high:.1%})")
 

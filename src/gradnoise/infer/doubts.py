@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from gradnoise.infer.spreads import spread
 from gradnoise.infer.widths import Widths
 from gradnoise.measure import Nearness
 
-MOST_KL = 0.5  # nats: no number of parameters excuses more
 TELLING = 0.01  # nats: a posterior as near as that is not called "not Gaussian"
 WIDTH_OF_TARGET = (
     0.25  # relative difference within which a target is the sandwich, wherever H and C were taken for either
@@ -44,10 +42,10 @@ def doubts_of(shape: Shape | None, nearness: Nearness | None, drift_matters: boo
     return said
 
 
-def of_law(nearness: Nearness, numbers: dict[str, float], own: float) -> list[str]:
-    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it."""
+def of_law(nearness: Nearness, numbers: dict[str, float], own: float, most: float) -> list[str]:
+    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it; `most`: nats in all."""
     numbers["law_kl_to_posterior"] = nearness.kl
-    if nearness.at_most + own <= MOST_KL:
+    if nearness.at_most + own <= most:
         return []
     if nearness.at_most < own:  # the sampler's own distance is the larger part
         return [
@@ -57,16 +55,9 @@ def of_law(nearness: Nearness, numbers: dict[str, float], own: float) -> list[st
     certain = "is not" if nearness.at_least > TELLING else "may not be"
     return [
         f"The posterior {certain} Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
-        f"{_estimated(nearness)} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g}), and this sampler's draws "
+        f"{nearness.estimate} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g}), and this sampler's draws "
         f"up to {nearness.at_most + own:.2g}."
     ]
-
-
-def _estimated(nearness: Nearness) -> str:
-    """KL with its error, where it has one."""
-    if not math.isfinite(nearness.kl):
-        return "infinitely many"
-    return f"{nearness.kl:.2g}" + (f" ± {nearness.standard_error:.1g}" if nearness.standard_error > 0 else "")
 
 
 def about_widths(
@@ -81,14 +72,10 @@ def about_widths(
         "misspecified_directions": float(widths.misspecified.sum()),
     }
     said = [widths.sentence()] if widths.misspecified.any() else []
-    if widths.misspecified.any() and np.abs(spread(widths.sandwich, target[1]) - 1).max() <= WIDTH_OF_TARGET:
-        low, high = spread(target[1], widths.posterior)[[0, -1]]
-        return [
-            f"The target has the sandwich's width (within {100 * WIDTH_OF_TARGET:.0f} %): variances {low:.3g} to {high:.3g} times the posterior's."
-        ], numbers
-    if theory.gaussian_kl(target[1], widths.posterior) > limit:
-        low, high = spread(target[1], widths.posterior)[[0, -1]]
-        said.insert(
-            0, f"The target is not the posterior: its variances are {low:.3g} to {high:.3g} times the posterior's."
-        )
-    return said, numbers
+    if theory.gaussian_kl(target[1], widths.posterior) <= limit:
+        return said, numbers
+    low, high = spread(target[1], widths.posterior)[[0, -1]]
+    other = f"The target is not the posterior: its variances are {low:.3g} to {high:.3g} times the posterior's."
+    if np.abs(spread(widths.sandwich, target[1]) - 1).max() > WIDTH_OF_TARGET:
+        return [other, *said], numbers
+    return [f"{other} The target has the sandwich's width, within {100 * WIDTH_OF_TARGET:.0f} %."], numbers

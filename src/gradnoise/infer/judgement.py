@@ -11,7 +11,7 @@ from scipy import stats
 
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
-from gradnoise.infer.doubts import MOST_KL, about_widths, doubts_of, of_law
+from gradnoise.infer.doubts import about_widths, doubts_of, of_law
 from gradnoise.infer.shape import Shape
 from gradnoise.infer.spreads import along_directions, spread
 from gradnoise.infer.widths import Widths
@@ -19,6 +19,7 @@ from gradnoise.measure import Nearness
 
 # An error of 20 % in every variance is a KL of 0.01 a dimension: more than that is called wrong.
 KL_PER_DIMENSION = 0.01
+MOST_KL = 0.5  # nats: no number of parameters excuses more
 DRIFT_LIMIT = 1.1
 HARMLESS = 0.1  # nats: a run that near to its target is never condemned for what might have gone wrong
 MEAN_TOLD = 0.05  # standard deviations from which on a mean that is off is mentioned
@@ -151,7 +152,7 @@ def judge(
         numbers["shape_divergence"] = shape.divergence
     if nearness is not None:
         apart = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
-        beside += of_law(nearness, numbers, max(designed, apart))
+        beside += of_law(nearness, numbers, max(designed, apart), MOST_KL)
     on_widths, numbers = about_widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit, remedy)
     if against:
@@ -237,15 +238,17 @@ def _by_design(
 def _chains(diverged: Mapping[int, int], strayed: Mapping[int, float], num_chains: int) -> list[str]:
     """Name the chains that left the basin, each by itself."""
     out = []
-    total = f" of {num_chains} chains" if num_chains else " chains"
+
+    def counted(count: int) -> str:
+        return f"{count} of {num_chains} chains" if num_chains else f"{count} chain{'s' * (count > 1)}"
+
     if diverged:
         named = _listed(f"chain {c} at step {s:,}" for c, s in sorted(diverged.items()))
-        out.append(f"{len(diverged)}{total} diverged ({named}) and {'is' if len(diverged) == 1 else 'are'} left out.")
+        out.append(f"{counted(len(diverged))} diverged ({named}) and {'is' if len(diverged) == 1 else 'are'} left out.")
     if strayed:
         named = _listed(f"chain {c}: {s:.3g}" for c, s in sorted(strayed.items()))
         out.append(
-            f"{len(strayed)}{total} left the basin: the last draws lie far from the predicted mean, in predicted "
-            f"standard deviations ({named})."
+            f"{counted(len(strayed))} left the basin: the last draws lie far from the predicted mean, in predicted standard deviations ({named})."
         )
     return out
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import kl_limit
-from gradnoise.pages.verdicts import SILENT, UNSETTLED, counted
+from gradnoise.pages.verdicts import SILENT, UNSETTLED, apart, counted
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
@@ -68,13 +68,9 @@ def _ratio(value: float) -> str:
 def _noise(noise: dict[str, Any], growth: float | None, width: str = "") -> Sentence:
     """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`, `width`)."""
     drift, limit = noise["noise_drift"], noise["drift_limit"]
-    text = f"Averaged over the posterior the gradient noise is {drift:.4g} times that at the mode"
+    text = f"Averaged over the posterior the gradient noise is {apart(drift, limit)} times that at the mode"
     moves = growth is not None and not 1 / limit <= growth <= limit
-    own = (
-        f" Averaged over the {width}law of SGD at these settings it is {growth:.4g} times."
-        if moves
-        else ""
-    )
+    own = f" Averaged over the {width}law of SGD at these settings it is {apart(growth, limit)} times." if moves else ""
     if not 1 / limit <= drift <= limit:
         beyond = f"more than the limit {limit:g}" if drift > limit else f"less than 1/{limit:g}"
         return {"level": "warn", "text": f"{text}, {beyond}: it may not be taken as constant.{own}"}

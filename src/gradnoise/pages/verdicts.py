@@ -57,6 +57,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def apart(value: float, limit: float) -> str:
+    """Write a number with three digits, or with as many more as show on which side of a limit, or of its inverse, it lies.
+
+    >>> apart(1.2345, 1.1), apart(1.10004, 1.1)
+    ('1.23', '1.10004')
+    """
+    for digits in range(3, 17):
+        text = f"{value:.{digits}g}"
+        if all((float(text) > one) == (value > one) for one in (limit, 1 / limit)):
+            break
+    return text
+
+
 def verdict(section: dict[str, Any]) -> dict[str, str]:
     """Judge the section from its numbers: are both laws as predicted."""
     parts = [_judged(section, "", "independent batches"), _judged(section, "shuffled_", "shuffled epochs")]
@@ -85,7 +98,7 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
     off, good = abs(ratio - 1), GOOD[what]
     error = section[f"{prefix}worst_relative_error"]
     if error > UNSETTLED:
-        told = f"With {what} the simulated variances have not settled: their standard error is up to {error:.3g} times the prediction."
+        told = f"With {what} the simulated variances do not settle: their standard error is up to {error:.3g} times the prediction."
         if section[f"{prefix}compared_with"].endswith("averaged"):
             return "bad", f"{told} Take more time (--max-time)."
         told += " Averaged over the law there is no prediction: noise that grows with the state may have no stationary variance at this learning rate."
