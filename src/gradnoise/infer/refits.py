@@ -103,14 +103,14 @@ class Regression:
         return power * (y - z) / self.scale**2, power * (1 - self.beta * squares) / self.scale**2
 
     def scores(self, vector: Array) -> Array:
-        """Return √w · ∇ log-likelihood of every row about their mean, (N, D): squares add up to what the curvature is in a right model."""
+        """Return √w · (∇ log-likelihood - its weighted mean) of every row, (N, D): squares add up to what the curvature is in a right model."""
         slopes = self.residuals(vector)[0]
-        root = np.sqrt(self.weight)
         if self.kind == "softmax":
-            each = ((root[:, None] * self.inputs)[:, :, None] * slopes[:, None, :]).reshape(len(root), -1)
+            each = (self.inputs[:, :, None] * slopes[:, None, :]).reshape(len(slopes), -1)
         else:
-            each = (root * slopes)[:, None] * self.inputs
-        return np.asarray(each - each.mean(0))
+            each = slopes[:, None] * self.inputs
+        mean = self.weight @ each / self.weight.sum()
+        return np.asarray((each - mean) * np.sqrt(self.weight)[:, None])
 
     def slope_and_curvature(self, vector: Array) -> tuple[Array, Array]:
         """Return gradient (D,) and Hessian (D, D) of the negative log posterior."""
