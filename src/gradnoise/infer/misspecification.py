@@ -157,7 +157,7 @@ def _drawn(model: Regression, mean: Array) -> Fit:
         return fit
     off, middle = _off(seen, drawn)
     expected = np.exp(middle[:size])
-    wrong = off[:size] | off[size:]
+    wrong = np.logical_or(off[:size], off[size:])
     if model.kind == "robust":  # no density of the data: its width is not that of repeated data even where all is well
         wrong = wrong | ((np.abs(middle[:size] - np.log(shares)) > DIFFERENT) & (shares > DATA))
     return fit._replace(expected=expected, misspecified=wrong, num_drawn=len(drawn))

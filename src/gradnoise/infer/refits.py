@@ -55,7 +55,7 @@ class Regression:
     @property
     def classes(self) -> int:
         """K for softmax, else 1."""
-        return len(self.precision) // self.inputs.shape[1]
+        return int(len(self.precision) // self.inputs.shape[1])
 
     def some(self, rows: Array) -> Regression:
         """Return the model of these rows, with the prior weakened as the rows are."""

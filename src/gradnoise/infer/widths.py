@@ -93,7 +93,7 @@ class Widths(NamedTuple):
         return "Intervals that cover need another model, or the sandwich (target='sandwich', or .calibrate())."
 
 
-def _farthest(ratios: Array) -> Array:
+def _farthest(ratios: Array) -> Any:
     """Order by distance from 1 in logarithms, ties in the order given."""
     return np.argsort(-np.round(np.abs(np.log(np.maximum(ratios, 1e-12))), 6), kind="stable")
 

@@ -77,7 +77,7 @@ def noise_section(
 def fit_section(widths: Widths) -> dict[str, Any]:
     """Sandwich over posterior variance by parameter, the misspecified first, then the widest; and the verdict on it."""
     wrong = int(widths.misspecified.sum())
-    order = np.argsort(~widths.misspecified, kind="stable")
+    order = np.argsort(np.where(widths.misspecified, 0, 1), kind="stable")
     rows = [
         {
             "name": widths.names[i],

@@ -69,12 +69,13 @@ def _noise(noise: dict[str, Any], growth: float | None, width: str = "") -> Sent
     """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`, `width`)."""
     drift, limit = noise["noise_drift"], noise["drift_limit"]
     text = f"Averaged over the posterior the gradient noise is {apart(drift, limit)} times that at the mode"
-    moves = growth is not None and not 1 / limit <= growth <= limit
-    own = f" Averaged over the {width}law of SGD at these settings it is {apart(growth, limit)} times." if moves else ""
+    own = ""
+    if growth is not None and not 1 / limit <= growth <= limit:
+        own = f" Averaged over the {width}law of SGD at these settings it is {apart(growth, limit)} times."
     if not 1 / limit <= drift <= limit:
         beyond = f"more than the limit {limit:g}" if drift > limit else f"less than 1/{limit:g}"
         return {"level": "warn", "text": f"{text}, {beyond}: it may not be taken as constant.{own}"}
-    if moves:
+    if own:
         return {
             "level": "warn",
             "text": f"{text} (limit {limit:g}), constant there.{own} It may not be taken as constant for SGD.",
