@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -206,7 +206,7 @@ def _simulated(
     }
 
 
-def _worst(sizes: Array, counted: Array) -> int:
+def _worst(sizes: Any, counted: Any) -> int:
     """Index of the largest among those that are counted, or of all where none is."""
     return int(np.where(counted | ~counted.any(), sizes, -math.inf).argmax())
 
