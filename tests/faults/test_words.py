@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,20 @@ def test_one_parameter_is_one_parameter(size: int, rows: int) -> None:
     told = summary._problem(problem)["text"]
     assert ("1 parameter and 1 example" in told) == (size == 1)
     assert not re.search(r"\b1 (parameters|examples)", told)
+
+
+def test_what_the_page_says_of_the_edge_is_so() -> None:
+    """Found by reading: "At half of the edge the variance is a third above its continuous-time value"; it is twice it."""
+    page = (Path(gn.__file__).parent / "pages/templates/stationary.html.j2").read_text("utf-8")
+    assert "At half of the edge the variance in the stiffest direction is twice its continuous-time value" in page
+    assert "at a quarter a third above it" in page
+    for share, factor in ((0.5, 2.0), (0.25, 4 / 3)):
+        rate = share * gn.theory.stability_edge([[3.0]])
+        both = [
+            gn.theory.stationary_covariance([[3.0]], [[1.0]], learning_rate=rate, batch_size=4, time=time)[0, 0]
+            for time in ("discrete", "continuous")
+        ]
+        assert both[0] / both[1] == pytest.approx(factor)
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------
