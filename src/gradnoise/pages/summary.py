@@ -68,7 +68,10 @@ def _ratio(value: float) -> str:
 def _noise(noise: dict[str, Any], growth: float | None, width: str = "") -> Sentence:
     """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`, `width`)."""
     drift, limit = noise["noise_drift"], noise["drift_limit"]
-    text = f"Averaged over the posterior the gradient noise is {apart(drift, limit)} times that at the mode"
+    much = apart(drift, limit)
+    text = "Averaged over the posterior the gradient noise is " + (
+        "the same as at the mode, to three digits" if much == "1" else f"{much} times that at the mode"
+    )
     own = ""
     if growth is not None and not 1 / limit <= growth <= limit:
         own = f" Averaged over the {width}law of SGD at these settings it is {apart(growth, limit)} times."
@@ -173,7 +176,7 @@ def _constant_sgd(rows: list[dict[str, Any]], batch_size: int, judged: str) -> S
         ratio = _number(worst, "mean_variance_ratio", "simulated variances {} times the predicted ones on average")
         kl = _number(worst, f"kl_to_{judged}", f"KL to the {JUDGES[judged]} {{}}")
         said = "; ".join(part for part in (ratio, kl) if part)
-        some = "" if len(condemned) == len(rows) else f" with {len(condemned)} of {len(rows)} preconditioners"
+        some = "" if len(condemned) == len(rows) else f" in {len(condemned)} of {len(rows)} settings"
         text = f"Constant SGD is not trustworthy here{some} at batch size {batch_size}: {worst['reasons'][0]}"
         return {"level": "bad", "text": text + (f" So for {_kind(worst)}: {said}." if said else "")}
     run = [row for row in rows if row[f"kl_to_{judged}"] is not None]
