@@ -75,13 +75,13 @@ def section(**changes):
         ({"worst_ratio": 900.0, "worst_z": 1.1, "worst_relative_error": 700.0}, "bad", "do not settle"),
         ({"num_diverged": 3}, "bad", "3 of 64 chains diverged"),
         ({"worst_ratio": None, "num_compared": 0}, "info", "untested"),
-        ({"num_compared": 1, "num_silent": 1}, "good", "In 1 directions no example adds noise"),
+        ({"num_compared": 1, "num_silent": 1}, "good", "In 1 direction no example adds noise"),
         (
             {"shuffled_worst_ratio": None, "shuffled_num_compared": 0, "shuffled_num_silent": 2},
             "info",
             "there is no noise",
         ),
-        ({"num_compared": 1}, "good", "1 of 2 directions are too slow"),
+        ({"num_compared": 1}, "good", "1 of 2 directions is too slow"),
         (
             {"shuffled_worst_ratio": 3.0, "shuffled_worst_z": 50.0},
             "bad",

@@ -18,6 +18,7 @@ from gradnoise.infer.linear_plans import averaged, from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
+from gradnoise.infer.spreads import without_rounding
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
@@ -227,10 +228,10 @@ def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int)
         num_examples=where.law.num_examples,
         preconditioner=matrix,
     )
-    ratios = 1 + theory.variance_errors(epochs, where.law.covariance)
+    low, high = 100 * without_rounding(1 + theory.variance_errors(epochs, where.law.covariance))[[0, -1]]
     return (
         "within an epoch the noise of shuffled "
-        f"batches cancels, so that the mean of an epoch would have only {100 * ratios[0]:.3g} to {100 * ratios[-1]:.3g} % of the "
+        f"batches cancels, so that the mean of an epoch would have {'only ' * bool(high < 100)}{low:.3g} to {high:.3g} % of the "
         "posterior's variance. Use infer.langevin, or draw batches independently."
     )
 
@@ -238,7 +239,7 @@ def _no_epochs(where: Place, rate: float, matrix: Array | None, batch_size: int)
 def _warnings(where: Place, aim: str, seen: int, num_examples: int) -> tuple[str, ...]:
     """How far C is from H, where the posterior is wanted, and a window that is not one pass."""
     said = []
-    ratios = eigvalsh(where.gradient_covariance, where.hessian)
+    ratios = without_rounding(eigvalsh(where.gradient_covariance, where.hessian))
     if aim == "posterior" and max(abs(ratios[0] - 1), abs(ratios[-1] - 1)) > MISMATCH:
         said.append(
             f"Averages have the posterior's covariance only where the gradient covariance equals the curvature; here it is {ratios[0]:.3g} to "

@@ -124,8 +124,8 @@ class DecreasingPlan(Plan):
         if max(widest, weighted) <= TOLD:
             return ()
         return (
-            f"SGLD with these falling steps on this data will be {1 + widest:.3g} times too wide in its widest direction over "
-            f"{length.num_steps:,} steps, {1 + weighted:.3g} times if draws are weighted by their steps.",
+            f"SGLD with these falling steps on this data will have {1 + widest:.3g} times the posterior's variance in its widest direction "
+            f"over {length.num_steps:,} steps, {1 + weighted:.3g} times if draws are weighted by their steps.",
         )
 
     def _longest(self, num_draws: int) -> Length:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,8 @@ def _verdict(near: Nearness, dim: int, what: str) -> Verdict:
         said = f"At {100 * near.undefined:.3g} % of the draws the loss is not finite: the Gaussian reaches where the posterior cannot be."
         return Verdict("not trustworthy", (said, what), numbers)
     limit, tails = kl_limit(dim), near.pareto_k > TAIL
-    told = f"By importance weights it is {near.kl:.2g} ± {near.standard_error:.1g} nats{' or more' if tails else ''} from the posterior around the mode"
+    apart = f"{near.estimate} nats{' or more' if tails and math.isfinite(near.kl) else ''}"
+    told = f"By importance weights it is {apart} from the posterior around the mode"
     if near.at_least > MOST_KL:
         return Verdict("not trustworthy", (f"{told}: it is not a Gaussian.", what), numbers)
     level = "trustworthy" if near.at_most <= limit else "approximate"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
+from gradnoise.infer.doubts import about_widths, doubts_of, of_law
 from gradnoise.infer.shape import Shape
+from gradnoise.infer.spreads import along_directions, spread
 from gradnoise.infer.widths import Widths
 from gradnoise.measure import Nearness
 
@@ -20,12 +22,10 @@ KL_PER_DIMENSION = 0.01
 MOST_KL = 0.5  # nats: no number of parameters excuses more
 DRIFT_LIMIT = 1.1
 HARMLESS = 0.1  # nats: a run that near to its target is never condemned for what might have gone wrong
+MEAN_TOLD = 0.05  # standard deviations from which on a mean that is off is mentioned
 MEAN_LIMIT = 0.5  # standard deviations that the mean may be off in any direction
 TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to verify
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
-WIDTH_OF_TARGET = (
-    0.25  # relative difference within which a target is the sandwich, wherever H and C were taken for either
-)
 DESIGN_LIMIT = 1.25  # the same where it is known beforehand, without sampling error
 
 
@@ -68,6 +68,7 @@ def judge(
     widths: Widths | None = None,
     nearness: Nearness | None = None,
     shape: Shape | None = None,
+    remedy: str = "",
 ) -> Verdict:
     """Compare what was simulated with what was predicted, and both with the target.
 
@@ -91,6 +92,8 @@ def judge(
         Of the Gaussian law to the posterior itself, where that law is the target.
     shape
         Of the draws, where there are any; of what is expected of them before.
+    remedy
+        What would reach the target where this sampler does not by design; empty where nothing is known to.
     """
     limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
@@ -135,7 +138,7 @@ def judge(
             )
     if drift_matters and noise_drift > DRIFT_LIMIT:
         said = (
-            f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.3g} times that at the mode "
+            f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.4g} times that at the mode "
             f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
         )
         # before a run that averages the noise rightly it is a doubt; on top of a law that is wrong anyway, or after a run, a fault
@@ -148,11 +151,12 @@ def judge(
     if shape is not None:
         numbers["shape_divergence"] = shape.divergence
     if nearness is not None:
-        beside += _of_law(nearness, numbers, max(designed, numbers.get("simulated_kl_to_target", 0.0)))
-    about_widths, numbers = _widths(widths, target, limit, numbers)
-    known = _by_design(dim, predicted, target, designed, limit)
+        apart = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
+        beside += of_law(nearness, numbers, max(designed, apart), MOST_KL)
+    on_widths, numbers = about_widths(widths, target, limit, numbers)
+    known = _by_design(dim, predicted, target, designed, limit, remedy)
     if against:
-        return Verdict("not trustworthy", (*against, *known, *about_widths), numbers)
+        return Verdict("not trustworthy", (*against, *known, *on_widths), numbers)
     beside = known + beside
     reasons = [*beside]
     if simulated is not None:
@@ -160,7 +164,7 @@ def judge(
             f"Simulated variances are {numbers['mean_variance_ratio']:.3g} times the predicted ones on average "
             f"(KL {numbers['simulated_kl_to_predicted']:.3g}, sampling error alone {numbers['kl_floor']:.2g})."
         )
-    return Verdict("approximate" if beside else "trustworthy", (*reasons, *about_widths), numbers)
+    return Verdict("approximate" if beside else "trustworthy", (*reasons, *on_widths), numbers)
 
 
 def kl_limit(dim: int) -> float:
@@ -179,10 +183,11 @@ def _simulated(
     along = along_directions(simulated[1], predicted[1], np.linalg.eigh(target[1])[1])
     error = along * math.sqrt(2 / n) * float(stats.norm.isf(1e-3 / (2 * dim)))  # one alarm in a thousand runs
     low, high = (along + error) * RATIO_LIMIT < 1, along - error > RATIO_LIMIT
-    worst = int(np.abs(np.log(along)).argmax())
+    worst = _worst(np.abs(np.log(along)), low | high)
     values, vectors = np.linalg.eigh(target[1])
     shifts = np.abs(vectors.T @ (simulated[0] - target[0])) / np.sqrt(values)
     scatter = np.sqrt(along_directions(simulated[1], target[1], vectors) / n) * float(stats.norm.isf(1e-3 / (2 * dim)))
+    shifted = shifts - scatter > MEAN_LIMIT
     return {
         "simulated_kl_to_predicted": off,
         "simulated_kl_to_target": theory.gaussian_kl(simulated[1], target[1], simulated[0], target[0]),
@@ -194,11 +199,16 @@ def _simulated(
         "largest_variance_ratio": float(ratios[-1]),
         "smallest_variance_ratio": float(ratios[0]),
         "directions_off": float((low | high).sum()),
-        "means_off": float((shifts - scatter > MEAN_LIMIT).sum()),
-        "worst_mean_shift": float(shifts.max()),
+        "means_off": float(shifted.sum()),
+        "worst_mean_shift": float(shifts[_worst(shifts, shifted)]),
         "worst_direction_ratio": float(along[worst]),
         "worst_direction_error": float(along[worst] * math.sqrt(2 / n)),
     }
+
+
+def _worst(sizes: Any, counted: Any) -> int:
+    """Index of the largest among those that are counted, or of all where none is."""
+    return int(np.where(counted | ~counted.any(), sizes, -math.inf).argmax())
 
 
 def _off(found: dict[str, float], dim: int) -> str:
@@ -210,59 +220,35 @@ def _off(found: dict[str, float], dim: int) -> str:
 
 
 def _by_design(
-    dim: int, predicted: tuple[Array, Array], target: tuple[Array, Array], designed: float, limit: float
+    dim: int, predicted: tuple[Array, Array], target: tuple[Array, Array], designed: float, limit: float, remedy: str
 ) -> list[str]:
     """Say what was known to be wrong before the run: the KL, or one direction that a small KL hides."""
     ratios = spread(predicted[1], target[1])
     said = f"variances {ratios[0]:.3g} to {ratios[-1]:.3g} times the target's"
     if designed > limit:
-        return [
-            f"By design this law is not the posterior: its KL to the Gaussian variational law is {designed:.3g}, {said} "
-            f"(a full preconditioner or corrected Langevin would reach it)."
-        ]
+        shift = math.sqrt(max(0.0, 2 * (designed - theory.gaussian_kl(predicted[1], target[1]))))
+        moved = f", its mean {shift:.2g} standard deviations from the target's" if shift > MEAN_TOLD else ""
+        cure = f" ({remedy} would reach it)" if remedy else ""
+        return [f"By design this law is not its target: its KL to it is {designed:.3g}, {said}{moved}{cure}."]
     if ratios[-1] > DESIGN_LIMIT or ratios[0] < 1 / DESIGN_LIMIT:
         return [f"By design {said}: right on the whole (KL {designed:.3g}), wrong in its worst of {dim} directions."]
     return []
 
 
-def doubts_of(shape: Shape | None, nearness: Nearness | None, drift_matters: bool, limit: float) -> list[str]:
-    """Say what mean and covariance do not tell beforehand: a shape that is not Gaussian, noise that rests on a quadratic loss."""
-    said = []
-    if shape is not None and shape.divergence > limit:
-        said.append(f"{shape.sentence('will be')}.")
-    if drift_matters and nearness is not None and nearness.at_most > limit:
-        said.append(
-            f"The posterior is up to {nearness.at_most:.2g} nats from Gaussian (importance weights), and this sampler's law rests on a "
-            "quadratic loss: its variances may be further off than predicted."
-        )
-    return said
-
-
-def _of_law(nearness: Nearness, numbers: dict[str, float], own: float) -> list[str]:
-    """Say where the Gaussian law, the target, is itself too far from the posterior; `own`: the sampler's distance from it."""
-    numbers["law_kl_to_posterior"] = nearness.kl
-    if nearness.at_most + own <= MOST_KL:
-        return []
-    return [
-        f"The posterior is not Gaussian: the variational law, to which this sampler is tuned and by which it is judged, is "
-        f"{nearness.kl:.2g} ± {nearness.standard_error:.1g} nats from it (importance weights, Pareto k̂ {nearness.pareto_k:.2g})."
-    ]
-
-
 def _chains(diverged: Mapping[int, int], strayed: Mapping[int, float], num_chains: int) -> list[str]:
     """Name the chains that left the basin, each by itself."""
     out = []
-    total = f" of {num_chains}" if num_chains else ""
+
+    def counted(count: int) -> str:
+        return f"{count} of {num_chains} chains" if num_chains else f"{count} chain{'s' * (count > 1)}"
+
     if diverged:
         named = _listed(f"chain {c} at step {s:,}" for c, s in sorted(diverged.items()))
-        out.append(
-            f"{len(diverged)}{total} chains diverged ({named}) and {'is' if len(diverged) == 1 else 'are'} left out."
-        )
+        out.append(f"{counted(len(diverged))} diverged ({named}) and {'is' if len(diverged) == 1 else 'are'} left out.")
     if strayed:
         named = _listed(f"chain {c}: {s:.3g}" for c, s in sorted(strayed.items()))
         out.append(
-            f"{len(strayed)}{total} chains left the basin: their last draws lie far from the predicted mean, in predicted "
-            f"standard deviations ({named})."
+            f"{counted(len(strayed))} left the basin: the last draws lie far from the predicted mean, in predicted standard deviations ({named})."
         )
     return out
 
@@ -270,31 +256,6 @@ def _chains(diverged: Mapping[int, int], strayed: Mapping[int, float], num_chain
 def _listed(parts: object, most: int = 8) -> str:
     named = list(parts)  # type: ignore[call-overload]
     return ", ".join(named[:most]) + (", …" if len(named) > most else "")
-
-
-def _widths(
-    widths: Widths | None, target: tuple[Array, Array], limit: float, numbers: dict[str, float]
-) -> tuple[list[str], dict[str, float]]:
-    """Say how sandwich and posterior differ, and whether the target is another than the posterior."""
-    if widths is None:
-        return [], numbers
-    numbers = numbers | {
-        "sandwich_ratio_smallest": float(widths.ratios.min()),
-        "sandwich_ratio_largest": float(widths.ratios.max()),
-        "misspecified_directions": float(widths.misspecified.sum()),
-    }
-    said = [widths.sentence()] if widths.misspecified.any() else []
-    if widths.misspecified.any() and np.abs(spread(widths.sandwich, target[1]) - 1).max() <= WIDTH_OF_TARGET:
-        low, high = spread(target[1], widths.posterior)[[0, -1]]
-        return [
-            f"The target has the sandwich's width: variances {low:.3g} to {high:.3g} times the posterior's."
-        ], numbers
-    if theory.gaussian_kl(target[1], widths.posterior) > limit:
-        low, high = spread(target[1], widths.posterior)[[0, -1]]
-        said.insert(
-            0, f"The target is not the posterior: its variances are {low:.3g} to {high:.3g} times the posterior's."
-        )
-    return said, numbers
 
 
 def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
@@ -309,17 +270,3 @@ def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
             f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own"
         )
     return " and ".join(said)
-
-
-def spread(covariance: Array, reference: Array) -> Array:
-    """Eigenvalues of covariance relative to reference, ascending: the variance ratios over all directions."""
-    root = np.linalg.cholesky(reference)
-    half = np.linalg.solve(root, covariance)
-    return np.linalg.eigvalsh(np.linalg.solve(root, half.T))
-
-
-def along_directions(covariance: Array, reference: Array, directions: Array) -> Array:
-    """Variance of `covariance` over that of `reference` along each column of `directions` (D, K)."""
-    ours = np.einsum("di,de,ei->i", directions, covariance, directions, optimize=True)
-    theirs = np.einsum("di,de,ei->i", directions, reference, directions, optimize=True)
-    return np.asarray(ours / theirs)

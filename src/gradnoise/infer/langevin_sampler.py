@@ -340,6 +340,8 @@ def bias_sentence(where: Place, own: OwnLaw, epsilon: float, matrix: Array | Non
         preconditioner=matrix,
     )  # fmt: skip
     step = float(widest @ full_batch @ widest) - 1
+    if values[-1] <= 1:
+        return f"SGLD at this step on this data will be no wider than the posterior in any direction (variance {values[-1]:.3g} times at most)."
     return (
         f"SGLD at this step on this data will be {values[-1]:.3g} times too wide in its widest direction (minibatch noise adds "
         f"{number(round(values[-1] - 1 - step, 6))}, the step {number(round(step, 6))})."

@@ -142,12 +142,12 @@ class LargePlan:
         }
         told = (
             f"Along the {len(ratios)} stiffest directions simulated variances are {ratios.min():.3g} to {ratios.max():.3g} times the "
-            f"predicted ones (standard error {error[worst]:.2g})."
+            f"predicted ones (standard error at most {error.max():.2g})."
         )
         limit = 0.2 + ndtri(1 - FALSE_FAIL / len(ratios) / 2) * error[worst]
         off = abs(ratios[worst] - 1) > limit
         level = "not trustworthy" if off or diverged else "approximate"
-        lost = (f"{diverged} chains diverged.",) if diverged else ()
+        lost = (f"{diverged} chain{'s' * (diverged > 1)} diverged.",) if diverged else ()
         cure = (self._cure(onto, step),) if off or diverged else ()
         return Verdict(level, (*lost, told, *cure, *self.warnings), numbers), float(effective.min())
 

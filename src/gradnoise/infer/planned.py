@@ -13,13 +13,14 @@ from gradnoise import _checks, measure, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.costs import Cost
+from gradnoise.infer.doubts import doubts_of, remedy_for
 from gradnoise.infer.expectation import Expectation, expected, strayed_chains
-from gradnoise.infer.judgement import Verdict, doubts_of, judge, kl_limit
+from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Simulation, check_run
 from gradnoise.infer.shape import Shape, expected_shape, shape_of
-from gradnoise.infer.widths import Widths, widths_of
+from gradnoise.infer.widths import Widths, widths_at
 from gradnoise.theory import LinearChain
 
 SHIFT_TOLD = 0.1  # standard deviations that the mean must be off to be mentioned
@@ -129,9 +130,8 @@ class Plan:
 
     @functools.cached_property
     def widths(self) -> Widths:
-        """Sandwich against posterior variance over the variational law, along the eigenvectors of the curvature."""
-        law = self.where.law
-        return widths_of(self.problem, law.mean, law.hessian, law.gradient_covariance)
+        """Sandwich against posterior variance, by parameter, and whether a right model would have it so."""
+        return widths_at(self.problem, self.where.law)
 
     @functools.cached_property
     def nearness(self) -> measure.Nearness:
@@ -310,6 +310,7 @@ class Plan:
             effective_draws=effective_draws,
             widths=self.widths,
             shape=shape,
+            remedy=remedy_for(self.method, self.settings),
             nearness=self.nearness if tempered or np.array_equal(self.target, self.where.law.covariance) else None,
             **chains,
         )

@@ -24,8 +24,9 @@ from gradnoise.infer.comparison import (
 )
 from gradnoise.infer.export import datatree_of, write
 from gradnoise.infer.held_out import examples
-from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit, spread
+from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit
 from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
+from gradnoise.infer.spreads import spread
 from gradnoise.infer.summaries import Intervals, Summary, intervals_of, summary_of
 
 __all__ = ["DRIFT_LIMIT", "Divergences", "Posterior", "Verdict", "judge", "kl_limit", "spread"]

@@ -40,9 +40,13 @@ class Shape(NamedTuple):
     def sentence(self, when: str = "are") -> str:
         """Say it in words; `when`: "are" or "will be"."""
         return (
-            f"The draws {when} not Gaussian: skewness up to {self.skewness:.2g}, excess kurtosis up to {self.kurtosis:.2g}, about "
+            f"The draws {when} not Gaussian: skewness {_reach(self.skewness)}, excess kurtosis {_reach(self.kurtosis)}, about "
             f"{self.divergence:.2g} nats that mean and covariance do not show"
         )
+
+
+def _reach(moment: float) -> str:
+    return f"{'up' if moment >= 0 else 'down'} to {moment:.2g}"
 
 
 def shape_of(draws: Any, target: Array, effective_draws: float) -> Shape:

@@ -3,63 +3,64 @@
 from __future__ import annotations
 
 import functools
-import math
+import weakref
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree, derivatives
+from gradnoise import _tree
 from gradnoise._types import Array
+from gradnoise.infer.misspecification import Fit, fit_of
 
-DIFFERENT = 0.2  # a difference of variances beyond 20 %, and beyond its own sampling error, is told
-ERRORS = 4  # standard errors
-AFFORDABLE = 1 << 24  # numbers in all example gradients; beyond, their squares count as those of normals
-FIRST = 8  # directions that are shown
-DATA = 0.5  # directions that owe less of their curvature to the data are the prior's, not the model's
+FIRST = 8  # parameters that are shown
+NAMED = 3  # in a sentence
+_KNOWN: weakref.WeakKeyDictionary[Any, Widths] = weakref.WeakKeyDictionary()  # by Gaussian law: several plans share one
 
 
 class Widths(NamedTuple):
-    """Sandwich variance H⁻¹CH⁻¹/N over posterior variance (N H)⁻¹ along the eigenvectors of H, the widest first.
+    """Sandwich variance H⁻¹CH⁻¹/N over posterior variance (N H)⁻¹ of every parameter, the widest first.
 
     Attributes
     ----------
-    directions
-        Eigenvectors as columns (D, D).
+    names
+        Of the parameters, in this order (D,).
     ratios
-        Sandwich over posterior variance (D,).
-    data_shares
-        Share of the curvature that comes from the likelihood (D,): what the ratio would be if the model were right.
-    standard_errors
-        Of the ratios (D,): the noise is estimated from N example gradients.
+        Sandwich over posterior variance (D,), at the mode; a row of weight w counts as w rows there.
+    expected
+        What the ratio would be if the model were right (D,); see `misspecification.Fit`.
+    misspecified
+        Whether they differ by more than chance and 20 %, (D,).
     posterior, sandwich
-        The covariances (N H)⁻¹ and H⁻¹CH⁻¹/N (D, D).
+        The covariances (N H)⁻¹ and H⁻¹CH⁻¹/N (D, D), in the order of the problem.
+    fit
+        The test behind `misspecified`, in the order of the problem.
     """
 
-    directions: Array
+    names: tuple[str, ...]
     ratios: Array
-    data_shares: Array
-    standard_errors: Array
+    expected: Array
+    misspecified: Array
     posterior: Array
     sandwich: Array
+    fit: Fit
 
     @property
-    def misspecified(self) -> Array:
-        """Whether sandwich and posterior differ by more than 20 % and four standard errors where the data rule, (D,)."""
-        off = np.abs(self.ratios - self.data_shares) - ERRORS * self.standard_errors
-        return np.asarray((off > DIFFERENT * self.data_shares) & (self.data_shares > DATA))
+    def data_shares(self) -> Array:
+        """Share of the precision that comes from the likelihood, in the order of the problem (D,)."""
+        return self.fit.shares
 
     def __repr__(self) -> str:
-        heads = ("sandwich/posterior", "error", "data share", "misspecified")
+        heads = ("sandwich/posterior", "in a right model", "misspecified")
         lines = [
             f"Widths along {len(self.ratios)} directions, the widest first",
-            " ".join(f"{head:>18}" for head in heads),
+            " ".join([*(f"{head:>18}" for head in heads), " parameter"]),
         ]
         for i in range(min(FIRST, len(self.ratios))):
-            numbers = (self.ratios[i], self.standard_errors[i], self.data_shares[i])
+            numbers = (self.ratios[i], self.expected[i])
             cells = [*(f"{number:>18.3g}" for number in numbers), f"{'yes' if self.misspecified[i] else 'no':>18}"]
-            lines.append(" ".join(cells))
+            lines.append(" ".join([*cells, f" {self.names[i]}"]))
         more = len(self.ratios) - FIRST
         return "\n".join(
             [*lines, f"... and {more:,} more; {int(self.misspecified.sum())} misspecified in all"]
@@ -68,40 +69,63 @@ class Widths(NamedTuple):
         )
 
     def sentence(self) -> str:
-        """Say how far they differ."""
-        count, where = int(self.misspecified.sum()), self.ratios[self.misspecified]
-        worst = float(where[np.abs(np.log(where)).argmax()])
+        """Say where they differ by more than a right model would have it, and whether calibrating helps."""
+        order = [i for i in _farthest(self.ratios / self.expected) if self.misspecified[i]]
+        told = [f"{self.names[i]} {_rounded(self.ratios[i])} ({_rounded(self.expected[i])})" for i in order[:NAMED]]
+        some = "" if len(order) <= NAMED else f", and {len(order) - NAMED} more"
         return (
-            f"Sandwich variances are {self.ratios.min():.3g} to {self.ratios.max():.3g} times the posterior's; in {count} of "
-            f"{len(self.ratios)} directions (worst {worst:.3g}) they differ by more than 20 % though the data rule there: the model "
-            f"is misspecified, or its likelihood is no density of the data (a β-divergence, weights); intervals that cover need the "
-            f"sandwich (target='sandwich', or .calibrate())."
+            f"Sandwich variance over the posterior's, and in brackets what a right model gives: {', '.join(told)}{some}. In "
+            f"{len(order)} of {len(self.ratios)} parameters curvature and gradient noise differ {self._proof()}: the model is misspecified, "
+            f"or its likelihood is no density of the data (a β-divergence). {self._remedy()}"
         )
+
+    def _proof(self) -> str:
+        if self.fit.num_drawn:
+            return (
+                f"more than in any of {self.fit.num_drawn} data sets drawn from the fitted model, and by more than 20 %"
+            )
+        return "by many standard errors and by more than 20 % (nothing could be drawn from this model)"
+
+    def _remedy(self) -> str:
+        against = self.fit.against_sandwich()
+        if against:
+            return f"The sandwich is no remedy here, for {against}: change the model."
+        return "Intervals that cover need another model, or the sandwich (target='sandwich', or .calibrate())."
+
+
+def _farthest(ratios: Array) -> Any:
+    """Order by distance from 1 in logarithms, ties in the order given."""
+    return np.argsort(-np.round(np.abs(np.log(np.maximum(ratios, 1e-12))), 6), kind="stable")
+
+
+def _rounded(ratio: float) -> str:
+    return f"{ratio:.3g}" if ratio >= 1e-3 else "below 0.001"
+
+
+def widths_at(problem: Any, law: Any) -> Widths:
+    """Return both widths for the curvature and noise of a `measure.GaussianLaw`; the same law is judged once."""
+    if law not in _KNOWN:
+        _KNOWN[law] = widths_of(problem, law.mean, law.hessian, law.gradient_covariance)
+    return _KNOWN[law]
 
 
 def widths_of(problem: Any, mean: Array, hessian: Array, gradient_covariance: Array) -> Widths:
     """Return both widths for curvature H and noise C taken at (or around) `mean`."""
-    values, vectors = np.linalg.eigh(hessian)
     inverse = np.linalg.inv(hessian)
-    noise = np.einsum("di,de,ei->i", vectors, gradient_covariance, vectors, optimize=True)
-    prior = np.einsum("di,de,ei->i", vectors, prior_curvature(problem, mean), vectors, optimize=True)
+    sandwich = inverse @ gradient_covariance @ inverse
+    fit = fit_of(problem, mean, hessian, prior_curvature(problem, mean))
+    # the test's own ratios, in which a row of weight w is w rows; or those of all rows, where it looked at some
+    ratios = fit.ratios if fit.weighted or fit.all_rows else np.maximum(np.diag(sandwich), 0.0) / np.diag(inverse)
+    order = np.argsort(-np.round(ratios, 9), kind="stable")
     return Widths(
-        vectors,
-        noise / values,
-        1 - prior / values,
-        _errors(problem, mean, vectors, noise) / values,
+        tuple(problem.parameter_names[i] for i in order),
+        ratios[order],
+        fit.expected[order],
+        fit.misspecified[order],
         inverse / problem.num_examples,
-        inverse @ gradient_covariance @ inverse / problem.num_examples,
+        sandwich / problem.num_examples,
+        fit,
     )
-
-
-def _errors(problem: Any, mean: Array, vectors: Array, noise: Array) -> Array:
-    """Return standard errors of the noise variances along the eigenvectors, from the example gradients at the mean."""
-    if problem.num_examples * len(mean) > AFFORDABLE:
-        return np.asarray(noise * math.sqrt(2 / problem.num_examples))
-    along = derivatives.example_gradients(problem, mean) @ vectors
-    squares = (along - along.mean(0)) ** 2
-    return np.asarray(squares.std(0) / math.sqrt(problem.num_examples))
 
 
 def prior_curvature(problem: Any, vector: Array) -> Array:

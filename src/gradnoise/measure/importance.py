@@ -43,6 +43,13 @@ class Nearness(NamedTuple):
         return self.kl == 0.0 and self.standard_error == 0.0
 
     @property
+    def estimate(self) -> str:
+        """`kl` in words, with its error where it has one."""
+        if not math.isfinite(self.kl):
+            return "infinitely many"
+        return f"{self.kl:.2g}" + (f" ± {self.standard_error:.1g}" if self.standard_error > 0 else "")
+
+    @property
     def at_most(self) -> float:
         """Upper end: three standard errors above, and twice that where the weights have tails."""
         return (self.kl + 3 * self.standard_error) * (2.0 if self.pareto_k > TAIL else 1.0)

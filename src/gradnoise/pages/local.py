@@ -8,6 +8,7 @@ import numpy as np
 
 from gradnoise import measure
 from gradnoise.infer.posterior import DRIFT_LIMIT
+from gradnoise.infer.widths import Widths
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.subject import Subject
@@ -51,8 +52,10 @@ def problem_section(subject: Subject, mode: Mode) -> dict[str, Any]:
     }
 
 
-def noise_section(geometry: LocalGeometry, law: GaussianLaw, excuse: str, noise_scale: float) -> dict[str, Any]:
-    """Spectra, rank, alignment and drift of the gradient noise; eigendirections of H ascending in curvature."""
+def noise_section(
+    geometry: LocalGeometry, law: GaussianLaw, excuse: str, noise_scale: float, widths: Widths
+) -> dict[str, Any]:
+    """Spectra, rank, alignment and drift of the gradient noise; eigendirections of H ascending in curvature; and how the model fits."""
     return {
         "hessian_eigenvalues": geometry.eigenvalues,
         "noise_eigenvalues": geometry.noise_eigenvalues,
@@ -66,4 +69,29 @@ def noise_section(geometry: LocalGeometry, law: GaussianLaw, excuse: str, noise_
         "drift_limit": DRIFT_LIMIT,
         "averaged_over": "the Gaussian variational law" if law.at == "posterior" else "Laplace's law",
         "averaged_over_note": excuse,
+        "fit": fit_section(widths),
+    }
+
+
+def fit_section(widths: Widths) -> dict[str, Any]:
+    """Sandwich over posterior variance by parameter, the misspecified first, then the widest; and the verdict on it."""
+    wrong = int(widths.misspecified.sum())
+    order = np.argsort(np.where(widths.misspecified, 0, 1), kind="stable")
+    rows = [
+        {
+            "name": widths.names[i],
+            "ratio": widths.ratios[i],
+            "expected": widths.expected[i],
+            "misspecified": bool(widths.misspecified[i]),
+        }
+        for i in order
+    ]
+    return {
+        "level": "warn" if wrong else "good",
+        "num_misspecified": wrong,
+        "num_drawn": widths.fit.num_drawn,
+        "smallest_ratio": widths.ratios.min(),
+        "largest_ratio": widths.ratios.max(),
+        "text": widths.sentence() if wrong else "",
+        "parameters": rows,
     }

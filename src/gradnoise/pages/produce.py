@@ -15,6 +15,7 @@ import numpy as np
 
 from gradnoise import __version__, _checks, advice, derivatives, measure, theory
 from gradnoise import mode as modes
+from gradnoise.infer.widths import widths_at
 from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
@@ -209,7 +210,7 @@ def _compute(subject: Any, options: Options, results: dict[str, Any], draws: dic
         scale = theory.noise_scale(
             learning_rate=settings.learning_rate, batch_size=size, num_examples=problem.num_examples, momentum=settings.momentum
         )  # fmt: skip
-        results["noise"] = local.noise_section(geometry, law, excuse, scale)
+        results["noise"] = local.noise_section(geometry, law, excuse, scale, widths_at(problem, law))
     with stages.stage("stationary law", 2) as part:
         results["stationary"] = stationary_section(
             problem, mode, geometry, law.covariance, settings, own_law,

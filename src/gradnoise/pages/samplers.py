@@ -20,7 +20,7 @@ from gradnoise.infer.posterior import DRIFT_LIMIT
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget
-from gradnoise.pages.verdicts import SILENT
+from gradnoise.pages.verdicts import SILENT, counted
 from gradnoise.theory import LinearChain
 
 NUM_CHAINS = 16
@@ -147,7 +147,7 @@ def constant_sgd(scene: Scene, kind: str, at: str, progress: Callable[[str], Any
     silent = silent_directions(hessian, noise)
     if silent:
         why = (
-            f"In {silent} of {len(mean)} directions no example adds noise (only the prior acts there): constant SGD does not move in "
+            f"In {silent} of {counted(len(mean), 'direction')} no example adds noise (only the prior acts there): constant SGD does not move in "
             "them, whatever its preconditioner, and cannot be the posterior."
         )
         return Method(name, kind, None, "not trustworthy", (why,), None, 0.0)
@@ -197,11 +197,7 @@ def _simulated(
     steps = scene.budget.steps(kind, scene.problem, scene.batch_size)
     chains, draws = _affordable(steps, scene.num_chains, planned, fewest)
     if not draws:
-        need = chains * planned.burn_in + fewest * planned.thin
-        why = (
-            f"Not simulated: its slowest direction needs {planned.thin:,} steps for one independent draw, {need:.2g} in all for the "
-            f"{fewest} draws that a comparison takes; the time allowed is good for {steps:.2g} (--max-time)."
-        )
+        why = _too_long(chains, planned, fewest, steps)
         return Method(name, kind, None, "not run", (why,), predicted, 0.0, planned, recommended=recommended)
     length = Length(planned.thin, planned.burn_in, planned.burn_in + draws * planned.thin, planned.iact)
     began = time.perf_counter()
@@ -215,10 +211,24 @@ def _simulated(
         made = make(chains, draws, length)
     except Divergence as error:
         first = min(error.chains.values())
-        why = f"All {chains} chains diverged, the first at step {first:,}, although the quadratic prediction is stable."
+        why = f"All of {counted(chains, 'chain')} diverged, the first at step {first:,}, although the quadratic prediction is stable."
         return Method(name, kind, None, "not trustworthy", (why,), predicted, time.perf_counter() - began, **plan)
     seconds = time.perf_counter() - began
     return Method(name, kind, made, made.verdict.level, made.verdict.reasons, predicted, seconds, **plan)
+
+
+def _too_long(chains: int, planned: Length, fewest: int, steps: int) -> str:
+    """Say what keeps a sampler from being run: the number of chains, where no time would help, or the time."""
+    if chains * NUM_DRAWS < fewest:
+        return (
+            f"Not simulated: a comparison takes {fewest:,} draws, and {counted(chains, 'chain')} of {NUM_DRAWS} draws give "
+            f"{chains * NUM_DRAWS:,}. Take more chains (--chains)."
+        )
+    need = chains * (planned.burn_in + -(-fewest // chains) * planned.thin)
+    return (
+        f"Not simulated: its slowest direction needs {counted(planned.thin, 'step')} for one independent draw, {need:,} in all for the "
+        f"{fewest:,} draws that a comparison takes; the time allowed is good for {steps:,} (--max-time)."
+    )
 
 
 def _affordable(steps: int, num_chains: int | None, planned: Length, fewest: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradnoise.infer.posterior import kl_limit
 from gradnoise.pages.units import disagreement
-from gradnoise.pages.verdicts import SILENT, UNSETTLED
+from gradnoise.pages.verdicts import SILENT, UNSETTLED, apart, counted
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
@@ -17,12 +17,15 @@ JUDGES = {"reference": "reference", "law": "Gaussian variational law"}
 
 
 def summarise(results: dict[str, Any]) -> list[Sentence]:
-    """Return four to eight sentences with a level each ("good", "warn", "bad", "info"), from the sections that exist."""
+    """Return four to nine sentences with a level each ("good", "warn", "bad", "info"), from the sections that exist."""
     out: list[Sentence] = []
     if "problem" in results:
         out += [_problem(results["problem"]), *disagreement(results["problem"])]
     if "noise" in results:
-        out.append(_noise(results["noise"], results.get("stationary", {}).get("noise_growth")))
+        stationary = results.get("stationary") or {}
+        out.append(_noise(results["noise"], stationary.get("noise_growth"), _width(stationary.get("directions", []))))
+        if results["noise"].get("fit"):
+            out.append(_fit(results["noise"]["fit"]))
     if "stationary" in results:
         out += [_stationary(results["stationary"]), _loader(results["stationary"])]
     if "posterior" in results:
@@ -34,7 +37,8 @@ def summarise(results: dict[str, Any]) -> list[Sentence]:
 
 def _problem(problem: dict[str, Any]) -> Sentence:
     told = f" for {problem['target']}" if problem["target"] else ""
-    text = f"{problem['name']}: a {problem['model']} model{told} with {problem['num_params']} parameters and {problem['num_examples']:,} examples"
+    size = f"{counted(problem['num_params'], 'parameter')} and {counted(problem['num_examples'], 'example')}"
+    text = f"{problem['name']}: a {problem['model']} model{told} with {size}"
     if problem["observation_scale"] is not None:
         origin = {"estimated": " (estimated from the residuals at the mode)", "given": " (given)"}
         text += (
@@ -47,23 +51,48 @@ def _problem(problem: dict[str, Any]) -> Sentence:
     }
 
 
-def _noise(noise: dict[str, Any], growth: float | None) -> Sentence:
-    """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`)."""
+def _fit(fit: dict[str, Any]) -> Sentence:
+    """Say whether curvature and gradient noise agree as in a right model; where they do not, the verdict's own sentence."""
+    if fit["num_misspecified"]:
+        return {"level": "warn", "text": fit["text"]}
+    spread = f"{_ratio(fit['smallest_ratio'])} to {_ratio(fit['largest_ratio'])} times the posterior's"
+    return {
+        "level": "good",
+        "text": f"No sign of misspecification in the widths: sandwich variances are {spread}, no farther than a right model allows.",
+    }
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3g}" if value >= 1e-3 else "below 0.001"
+
+
+def _noise(noise: dict[str, Any], growth: float | None, width: str = "") -> Sentence:
+    """Say whether the noise is constant, over the posterior and over the law of the user's own SGD (`growth`, `width`)."""
     drift, limit = noise["noise_drift"], noise["drift_limit"]
-    text = f"Averaged over the posterior the gradient noise is {drift:.3g} times that at the mode"
-    wide = growth is not None and growth > limit
-    own = f" Averaged over the wider law of SGD at these settings it is {growth:.3g} times." if wide else ""
-    if drift > limit:
-        return {
-            "level": "warn",
-            "text": f"{text}, more than the limit {limit:g}: it may not be taken as constant.{own}",
-        }
-    if wide:
+    much = apart(drift, limit)
+    text = "Averaged over the posterior the gradient noise is " + (
+        "the same as at the mode, to three digits" if much == "1" else f"{much} times that at the mode"
+    )
+    own = ""
+    if growth is not None and not 1 / limit <= growth <= limit:
+        own = f" Averaged over the {width}law of SGD at these settings it is {apart(growth, limit)} times."
+    if not 1 / limit <= drift <= limit:
+        beyond = f"more than the limit {limit:g}" if drift > limit else f"less than 1/{limit:g}"
+        return {"level": "warn", "text": f"{text}, {beyond}: it may not be taken as constant.{own}"}
+    if own:
         return {
             "level": "warn",
             "text": f"{text} (limit {limit:g}), constant there.{own} It may not be taken as constant for SGD.",
         }
     return {"level": "good", "text": f"{text}: constant for practical purposes (limit {limit:g})."}
+
+
+def _width(rows: list[dict[str, Any]]) -> str:
+    """Return "wider " or "narrower " where SGD's predicted law is so in every direction, beside the posterior."""
+    ratios = [row["discrete"] / row["posterior"] for row in rows if row["posterior"] > 0]
+    if not ratios or not (min(ratios) > 1 or max(ratios) < 1):
+        return ""
+    return "wider " if min(ratios) > 1 else "narrower "
 
 
 def _stationary(section: dict[str, Any]) -> Sentence:
@@ -103,6 +132,8 @@ def _share(stationary: dict[str, Any]) -> str:
         return "A data loader's epoch is one batch of all examples here: without noise, SGD is gradient descent."
     if not rows or lost or any(error is not None and error > UNSETTLED for error in errors):
         return ""  # there is no law to take a share of
+    if all(r["shuffled_predicted"] <= SILENT * r["posterior"] for r in rows):
+        return ""  # nothing is left to shuffle
     both = [r for r in rows if r["simulated"] and r["shuffled_simulated"]]
     if both:
         share = np.array([r["shuffled_simulated"] / r["simulated"] for r in both])
@@ -113,11 +144,15 @@ def _share(stationary: dict[str, Any]) -> str:
     else:
         share = np.array([r["shuffled_averaged"] / r["averaged"] for r in rows])
         verbs, how = ("is predicted to leave", "is predicted to give"), ""
-    verb = verbs[int(share.mean() > 1)]
-    return (
-        f"A data loader shuffles epochs, which {verb} {share.mean():.2g} times the variance of independent batches on average and "
-        f"{share.min():.2g} times in the direction that keeps least{how}."
+    verb, mean, least = verbs[int(share.mean() > 1)], f"{share.mean():.2g}", f"{share.min():.2g}"
+    worst = (
+        f" on average and {least} times in the direction that keeps least"
+        if least != mean
+        else " in every direction"
+        if len(share) > 1
+        else ""
     )
+    return f"A data loader shuffles epochs, which {verb} {mean} times the variance of independent batches{worst}{how}."
 
 
 def _posterior(section: dict[str, Any], dim: int) -> Iterator[Sentence]:
@@ -142,34 +177,40 @@ def _constant_sgd(rows: list[dict[str, Any]], batch_size: int, judged: str) -> S
         ratio = _number(worst, "mean_variance_ratio", "simulated variances {} times the predicted ones on average")
         kl = _number(worst, f"kl_to_{judged}", f"KL to the {JUDGES[judged]} {{}}")
         said = "; ".join(part for part in (ratio, kl) if part)
-        text = f"Constant SGD is not trustworthy here at batch size {batch_size}: {condemned[0]['reasons'][0]}"
-        return {"level": "bad", "text": text + (f" At its worst ({worst['name']}): {said}." if said else "")}
+        some = "" if len(condemned) == len(rows) else f" in {len(condemned)} of {len(rows)} settings"
+        text = f"Constant SGD is not trustworthy here{some} at batch size {batch_size}: {worst['reasons'][0]}"
+        return {"level": "bad", "text": text + (f" So for {_kind(worst)}: {said}." if said else "")}
     run = [row for row in rows if row[f"kl_to_{judged}"] is not None]
     best = min(run, key=lambda row: row[f"kl_to_{judged}"], default=None)
     if best is None:
-        return {
-            "level": "info",
-            "text": "Constant SGD was not run: it needs more steps than the time allowed is good for.",
-        }
-    text = f"Constant SGD at batch size {batch_size} comes closest with {best['name'].removeprefix('constant SGD, ')} preconditioner: {_distance(best, judged)}"
+        why = rows[0]["reasons"][0] if rows[0]["reasons"] else "It has no draws to compare."
+        return {"level": "info", "text": f"Constant SGD has nothing to compare. With {_kind(rows[0])}: {why}"}
+    closest = "comes closest with" if len(run) > 1 else "ran with"
+    text = f"Constant SGD at batch size {batch_size} {closest} {_kind(best)}: {_distance(best, judged)}"
     others = [
         f"{row['name'].removeprefix('constant SGD, ')} {row[f'kl_to_{judged}']:.2g}" for row in run if row is not best
     ]
     return {"level": LEVELS[best["level"]], "text": f"{text}{'; the others: ' + ', '.join(others) if others else ''}."}
 
 
+def _kind(row: dict[str, Any]) -> str:
+    """Return "the full preconditioner, tuned at the mode" of a row of constant SGD."""
+    kind, _, where = row["name"].removeprefix("constant SGD, ").partition(", ")
+    return f"the {kind} preconditioner" + (f", {where}" if where else "")
+
+
 def _recommended(row: dict[str, Any], dim: int, judged: str) -> Sentence:
+    name = row["name"][0].upper() + row["name"][1:]
     if row[f"kl_to_{judged}"] is None:
         return {
             "level": LEVELS[row["level"]],
-            "text": f"{row['name'].capitalize()}, the recommended sampler: {' '.join(row['reasons'])}",
+            "text": f"{name}, the recommended sampler: {' '.join(row['reasons']) or 'it has no draws to compare.'}",
         }
     excess = row[f"kl_to_{judged}"] - row["kl_floor"]
     level = LEVELS[row["level"]]
     if level == "good" and excess > kl_limit(dim):
         level = "warn"
-    name = row["name"][0].upper() + row["name"][1:]
-    return {"level": level, "text": f"{name}, the recommended sampler, has {_distance(row, judged)}."}
+    return {"level": level, "text": f"{name}, the recommended sampler, is {row['level']}: {_distance(row, judged)}."}
 
 
 def _distance(row: dict[str, Any], judged: str) -> str:

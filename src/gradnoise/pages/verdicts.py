@@ -48,6 +48,28 @@ def _farthest(ratios: Array) -> float:
     return float(ratios[np.abs(np.log(ratios)).argmax()])
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 direction", "12 directions".
+
+    >>> counted(1, "direction"), counted(1200, "direction")
+    ('1 direction', '1,200 directions')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def apart(value: float, limit: float) -> str:
+    """Write a number with three digits, or with as many more as show on which side of a limit, or of its inverse, it lies.
+
+    >>> apart(1.2345, 1.1), apart(1.10004, 1.1)
+    ('1.23', '1.10004')
+    """
+    for digits in range(3, 17):
+        text = f"{value:.{digits}g}"
+        if all((float(text) > one) == (value > one) for one in (limit, 1 / limit)):
+            break
+    return text
+
+
 def verdict(section: dict[str, Any]) -> dict[str, str]:
     """Judge the section from its numbers: are both laws as predicted."""
     parts = [_judged(section, "", "independent batches"), _judged(section, "shuffled_", "shuffled epochs")]
@@ -59,7 +81,10 @@ def verdict(section: dict[str, Any]) -> dict[str, str]:
 def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
     lost, chains = section[f"{prefix}num_diverged"], section[f"{prefix}num_chains"]
     if lost:
-        return "bad", f"With {what}, {lost} of {chains} chains diverged, although the quadratic prediction is stable."
+        return (
+            "bad",
+            f"With {what}, {lost} of {counted(chains, 'chain')} diverged, although the quadratic prediction is stable.",
+        )
     ratio, mean, count = (section[prefix + k] for k in ("worst_ratio", "mean_ratio", "num_compared"))
     silent = section[f"{prefix}num_silent"]
     total = len(section["directions"]) - silent
@@ -73,19 +98,19 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
     off, good = abs(ratio - 1), GOOD[what]
     error = section[f"{prefix}worst_relative_error"]
     if error > UNSETTLED:
-        told = (
-            f"With {what} the variances do not settle: their standard error is up to {error:.3g} times the prediction."
-        )
-        if not section[f"{prefix}compared_with"].endswith("averaged"):
-            told += " Noise that grows with the state has no stationary variance at this learning rate."
-        return "bad", told + " Take a smaller learning rate, or more time."
+        told = f"With {what} the simulated variances do not settle: their standard error is up to {error:.3g} times the prediction."
+        if section[f"{prefix}compared_with"].endswith("averaged"):
+            return "bad", f"{told} Take more time (--max-time)."
+        told += " Averaged over the law there is no prediction: noise that grows with the state may have no stationary variance at this learning rate."
+        return "bad", f"{told} Take a smaller learning rate (--learning-rate)."
     chance = float(scipy.stats.t.isf(0.005 / count, chains - 1)) if error <= good else 0.0
     level = "good" if off <= good or abs(section[f"{prefix}worst_z"]) <= chance else "warn" if off <= FAIR else "bad"
     word = {"good": "is as predicted", "warn": "is near the prediction", "bad": "is not as predicted"}[level]
     averaged = section[f"{prefix}compared_with"].endswith("averaged")
+    worst = f" on average, {ratio:.3g} times in the worst direction" if count > 1 else ""
     text = (
-        f"With {what} the simulated law {word}: variances are {mean:.3g} times the discrete-time prediction on average, "
-        f"{ratio:.3g} times in the worst direction (standard error at most {100 * error:.2g} %)."
+        f"With {what} the simulated law {word}: variances are {mean:.3g} times the discrete-time prediction{worst} "
+        f"(standard error at most {100 * error:.2g} %)."
     )
     if not averaged:
         text += " That prediction takes curvature and noise at the mode: averaged over the law they are beyond stability, or do not settle."
@@ -95,7 +120,8 @@ def _judged(section: dict[str, Any], prefix: str, what: str) -> tuple[str, str]:
             f"(worst {section[f'{prefix}mode_worst_ratio']:.3g}) times the prediction."
         )
     if silent:
-        text += f" In {silent} directions no example adds noise (only the prior acts there): SGD stays at the mode."
+        text += f" In {counted(silent, 'direction')} no example adds noise (only the prior acts there): SGD stays at the mode."
     if count < total:
-        text += f" {total - count} of {total} directions are too slow to be simulated in the time allowed."
+        slow = total - count
+        text += f" {slow} of {counted(total, 'direction')} {'is' if slow == 1 else 'are'} too slow to be simulated in the time allowed."
     return level, text
