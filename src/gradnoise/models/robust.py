@@ -59,12 +59,13 @@ def robust_linear_regression(
     array([0.169, 0.98 ])
     """
     inputs, labels = arguments.design(X, intercept, names)
-    targets = arguments.real_targets(y, inputs)
+    targets = arguments.column("y", y, len(inputs))
     power = _checks.positive("beta", beta)
     data = arguments.data(inputs, targets, weights)
     precision = arguments.precision(inputs.shape[1], prior_scale, intercept, intercept_prior_scale)
-    scale = None if observation_scale is None else _checks.positive("observation_scale", observation_scale)
+    scale = None if observation_scale is None else arguments.scale("observation_scale", observation_scale)
     start, scale = _graduated(inputs, targets, precision, data.get("weight"), power, scale)
+    data["targets"] = arguments.held("y", targets, inputs, scale)
     return Problem(
         densities.robust_log_likelihood,
         data,
