@@ -55,7 +55,7 @@ def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
     import narwhals as nw
     import narwhals.selectors as ncs
 
-    _check_container(name, value)
+    check_container(name, value)
     try:
         frame: Any = nw.from_native(value, pass_through=True)
         if isinstance(frame, nw.LazyFrame):
@@ -71,7 +71,7 @@ def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
     return frame.to_numpy(), headings if all(isinstance(h, str) for h in headings) else None
 
 
-def _check_container(name: str, value: Any) -> None:
+def check_container(name: str, value: Any) -> None:
     """Refuse what NumPy would read as something else."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         hidden = int(np.ma.count_masked(value))
@@ -98,7 +98,7 @@ def _check_columns(name: str, schema: dict[Any, Any]) -> None:
 
 def _numbers(name: str, value: ArrayLike) -> AnyArray:
     """Return `value` as a finite floating array: float32 and float64 are kept, whole numbers stay exact, half precision becomes float32."""
-    _check_container(name, value)
+    check_container(name, value)
     array = np.asarray(value)
     if array.dtype.kind in "iub":
         largest = 0 if array.dtype.kind == "b" or not array.size else max(abs(int(array.max())), abs(int(array.min())))
