@@ -193,9 +193,7 @@ class Posterior:
             effective_draws=self.effective_draws,
         )
 
-    def predictive(
-        self, inputs: Any, key: Any = 0, *, offset: Any = None, num_draws: int | None = None
-    ) -> Predictive:
+    def predictive(self, inputs: Any, key: Any = 0, *, offset: Any = None, num_draws: int | None = None) -> Predictive:
         """Posterior predictive for new inputs, through `Problem.predict` and `Problem.sample`.
 
         Parameters

@@ -51,7 +51,14 @@ class Place(NamedTuple):
 
 
 def place(
-    problem: Any, at: str, *, mode: Any = None, law: Any = None, num_law_draws: int | None = None, key: Any = 0, chain: bool = True
+    problem: Any,
+    at: str,
+    *,
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    key: Any = 0,
+    chain: bool = True,
 ) -> Place:
     """Find the mode and the variational law (unless given) and take H and C where `at` says; for a chain they must be well conditioned."""
     at = _checks.one_of("at", at, AT)
@@ -108,7 +115,9 @@ def check_conditioned(problem: Any, hessian: Array) -> None:
     values, vectors = np.linalg.eigh(_scaled.scaled(hessian)[0])
     if values[0] <= CONDITIONED:
         share = _scaled.shares(vectors[:, values <= CONDITIONED])
-        named = [repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10]
+        named = [
+            repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
+        ]
         msg = (
             f"problem has columns badly scaled or collinear: {', '.join(named[:SHOWN])}{' and others' if len(named) > SHOWN else ''}. The curvature "
             f"along them, in units of each column, is {values[0]:.2g}, below {CONDITIONED:g}: a chain would be lost in rounding. Use "

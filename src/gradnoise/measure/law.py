@@ -19,7 +19,9 @@ from gradnoise.stream import seed_of
 _DEPTH = 6  # earlier steps that Anderson's mixing looks at
 _DAMPING = 0.7
 _TOLERANCE = 1e-6  # in posterior standard deviations (mean) and relative (covariance)
-_ROUNDING = 64 * float(np.finfo(np.float64).eps)  # of a covariance, times the condition number of the Hessian scaled to unit diagonal
+_ROUNDING = 64 * float(
+    np.finfo(np.float64).eps
+)  # of a covariance, times the condition number of the Hessian scaled to unit diagonal
 _SHOWN = 6  # columns that an error names
 
 
@@ -155,7 +157,9 @@ def gaussian_law(
     normals, exact = _normals(draws, problem.num_params, seed_of(key))
     mean, covariance, steps, distance, change = mode, _scaled.inverse(problem.num_examples * hessian), 0, 0.0, 0.0
     if at == "posterior":
-        mean, covariance, steps, distance, change = _newton(problem, mean, covariance, normals, limit, max(_TOLERANCE, _ROUNDING / softest))
+        mean, covariance, steps, distance, change = _newton(
+            problem, mean, covariance, normals, limit, _tolerance(problem, mode, hessian, softest)
+        )
     over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
     return GaussianLaw(
         mean=mean,
@@ -190,7 +194,10 @@ def _newton(
     states: list[Array] = []
     steps: list[Array] = []
     for iteration in range(1, limit + 1):
-        mean, covariance = start + unit @ state[:size], unit @ _scaled.inverse(state[size:].reshape(size, size)) @ unit.T
+        mean, covariance = (
+            start + unit @ state[:size],
+            unit @ _scaled.inverse(state[size:].reshape(size, size)) @ unit.T,
+        )
         root = np.linalg.cholesky(covariance)
         slope, hessian = derivatives.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
@@ -228,15 +235,22 @@ def _check_definite(problem: Problem, hessian: Array) -> float:
     """Return the smallest eigenvalue of the Hessian scaled to unit diagonal; ValueError where it is not positive beyond rounding."""
     values, vectors = np.linalg.eigh(_scaled.scaled(hessian)[0])
     if values[0] < -_scaled.FLAT:
-        msg = f"params must be a mode, but the Hessian there has a negative eigenvalue, {values[0]:.3g} in units of the columns. Give find_mode(problem)."
+        msg = f"params must be a mode, but the Hessian there has an eigenvalue <= 0: {values[0]:.3g}, scaled to unit diagonal. Give find_mode(problem)."
         raise ValueError(msg)
     if values[0] <= _scaled.FLAT:
         share = _scaled.shares(vectors[:, values <= _scaled.FLAT])
-        named = [repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10]
+        named = [
+            repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
+        ]
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
         msg = f"problem has columns badly scaled or collinear, {', '.join(named[:_SHOWN])}{more}: its Hessian has no curvature along them beyond rounding. Use datasets.standardise, drop a column, or give a finite prior_scale."
         raise ValueError(msg)
     return float(values[0])
+
+
+def _tolerance(problem: Problem, mode: Array, hessian: Array, softest: float) -> float:
+    """Return where the Newton steps have settled: 1e-6, or what rounding moves mean and covariance by where that is more."""
+    return max(_TOLERANCE, _ROUNDING / softest, _scaled.resolution(mode, hessian, problem.num_examples))
 
 
 def _num_draws(problem: Problem, num_draws: int | None) -> int:

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from gradnoise import _checks, _scaled, derivatives
-from gradnoise._types import Array, Pytree
+from gradnoise._types import AnyArray, Array, Pytree
 from gradnoise.mode.obstacles import defined, obstacle, undefined
-from gradnoise.mode.vanishing_priors import runaway
 from gradnoise.mode.search import Found, NotAMinimum, Search, Soft, decrement, minimise, searched
+from gradnoise.mode.vanishing_priors import runaway
 from gradnoise.problem import Problem
 
 __all__ = ["Mode", "NotAMinimum", "as_mode", "find_mode"]
@@ -243,6 +243,6 @@ def _space(problem: Problem, basis: Array) -> str:
     return f"a space of {basis.shape[1]} directions, in which these parameters lie (with so much of their axes): {named}{more}"
 
 
-def _descending(sizes: Array) -> Array:
+def _descending(sizes: Array) -> AnyArray:
     """Return the order of sizes, the largest first; those equal up to rounding in the order of the parameters."""
     return np.argsort(-np.round(sizes / max(float(sizes.max()), 1e-300), 6), kind="stable")

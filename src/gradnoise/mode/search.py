@@ -20,7 +20,6 @@ FORMED = 3000  # up to this many parameters the Hessian is formed for its lowest
 _PROBED = 4  # softest directions along which the loss must rise
 _LONGEST = 1e8  # radius of the trust region
 _SHORTER = (0.2, 0.04)  # the same, relative to the way to a wall that the search ran into
-_ULPS = 4 * float(np.finfo(np.float64).eps)  # rounding of a parameter, and of its product with a column, relative
 _STALLED = 50  # rejected steps in a row: the trust region is 4⁻⁵⁰ of what it was
 
 
@@ -100,8 +99,7 @@ class Dense:
 
     def resolution(self, vector: Array) -> float:
         """Return the distance in posterior standard deviations that the rounding of the parameters, and of x·θ, makes."""
-        reach = np.abs(vector) @ _scaled.unit_of(self.curvature(vector)[1])
-        return _ULPS * math.sqrt(self.problem.num_examples) * float(reach)
+        return _scaled.resolution(vector, self.curvature(vector)[1], self.problem.num_examples)
 
     def hessian(self, vector: Array) -> Array | None:
         return self.curvature(vector)[1]
@@ -154,12 +152,14 @@ class Krylov:
         order = np.argsort(values)
         unit = np.full(vector.size, math.sqrt(largest))
         soft = np.abs(values[order]) <= _scaled.FLAT * largest
-        return float(values[order[0]]), Soft(vectors.T[order], values[order] / largest, unit, vectors[:, order][:, soft])
+        return float(values[order[0]]), Soft(
+            vectors.T[order], values[order] / largest, unit, vectors[:, order][:, soft]
+        )
 
     def resolution(self, vector: Array) -> float:
         """Return the same as `Dense.resolution`, as if curvatures were alike along all parameters."""
         along = float(vector @ (self.product(vector) @ vector))
-        return _ULPS * math.sqrt(self.problem.num_examples * vector.size * max(along, 0.0))
+        return _scaled.ULPS * math.sqrt(self.problem.num_examples * vector.size * max(along, 0.0))
 
     def _lanczos(self, product: Any, largest: float, start: Array) -> tuple[Array, Array]:
         try:

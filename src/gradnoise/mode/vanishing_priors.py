@@ -28,7 +28,9 @@ def runaway(problem: Problem, search: Search, start: Array) -> Array | None:
     where there is none it becomes the direction of ever smaller loss.
     """
     unit = _unit(problem, search, start)
-    if unit is None or not derivatives.gradient(problem, start).any():  # nor is it a matter of falling where it starts on a saddle
+    if (
+        unit is None or not derivatives.gradient(problem, start).any()
+    ):  # nor is it a matter of falling where it starts on a saddle
         return None
     first, last, point = derivatives.loss(problem, start), None, start * unit
     for strength in _STRENGTHS:
@@ -95,6 +97,10 @@ def _minimum(problem: Problem, search: Search, start: Array, unit: Array, streng
             found = scipy.optimize.minimize(
                 value_and_slope, start, jac=True, method=method, callback=stop, options=limits, **second
             ).x
-    except (ArithmeticError, ValueError, NameError):  # scipy's trust-exact stumbles over directions that are not numbers
+    except (
+        ArithmeticError,
+        ValueError,
+        NameError,
+    ):  # scipy's trust-exact stumbles over directions that are not numbers
         return None
     return np.asarray(found) if np.isfinite(found).all() else None

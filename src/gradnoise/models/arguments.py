@@ -19,7 +19,10 @@ EXACT = {"float32": 2**24, "float64": 2**53}  # whole numbers up to here are exa
 LARGEST = 1e50  # size of any number: its square must stay within float64, and the square of that too
 HEAVIEST = 1e30  # weights lie between its inverse and this, where float32 has numbers
 HELD = 1e-3  # of the observation scale: what y may be rounded by without a word
-LOG_EXPOSURE, LOG_RANGE = 80.0, 40.0  # of an offset: float32 ends at exp(88), and no two exposures differ by a factor of exp(40)
+LOG_EXPOSURE, LOG_RANGE = (
+    80.0,
+    40.0,
+)  # of an offset: float32 ends at exp(88), and no two exposures differ by a factor of exp(40)
 
 
 def design(X: ArrayLike, intercept: bool, names: tuple[str, ...] | None) -> tuple[AnyArray, tuple[str, ...]]:
@@ -155,7 +158,9 @@ def classes(y: ArrayLike, length: int, num_classes: int | None, *, name: str = "
     labels = column(name, y, length)
     bad = (labels < 0) | (labels != np.floor(labels)) | (labels > EXACT["float32"])
     if bad.any():
-        msg = f"{name} must hold class numbers 0, 1, 2, …, got {labels[bad][0]:.15g}. datasets.load encodes other labels."
+        msg = (
+            f"{name} must hold class numbers 0, 1, 2, …, got {labels[bad][0]:.15g}. datasets.load encodes other labels."
+        )
         raise ValueError(msg)
     targets = labels.astype(np.int32)
     found = np.unique(targets)

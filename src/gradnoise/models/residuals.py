@@ -99,7 +99,7 @@ def _reduced(inputs: AnyArray, targets: Array, w: Array) -> Reduced:
     root = np.zeros((0, size + 1))
     for part in parts:
         block = np.c_[inputs[part].astype(np.float64) - centre, targets[part] - origin] * np.sqrt(w[part])[:, None]
-        root = np.linalg.qr(np.vstack([root, block]), mode="r")
+        root = np.asarray(np.linalg.qr(np.vstack([root, block]), mode="r"))
     root = np.vstack([root, np.zeros((max(0, size + 1 - len(root)), size + 1))])
     lengths = np.linalg.norm(root[:, :size], axis=0)
     lengths = np.where(lengths > 0, lengths, 1.0)

@@ -96,7 +96,14 @@ def _graduated(
 
 
 def _ridge(x: Array, y: Array, weights: Array, precision: Array) -> Array:
-    return np.asarray(np.linalg.lstsq(x.T @ (weights[:, None] * x) + np.diag(precision), x.T @ (weights * y))[0])
+    """Return the weighted ridge solution, refined once from its own residuals: columns and y far from 0 keep their digits."""
+    gram, theta = x.T @ (weights[:, None] * x) + np.diag(precision), np.zeros(x.shape[1])
+    unit = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+    inner = gram / np.outer(unit, unit)
+    for _ in range(2):
+        slope = x.T @ (weights * (y - x @ theta)) - precision * theta
+        theta = theta + np.linalg.lstsq(inner, slope / unit)[0] / unit
+    return np.asarray(theta)
 
 
 def _spread(residuals: Array) -> float:
