@@ -174,6 +174,17 @@ def test_times_of_transits(kind: Any) -> None:
     sd = scale / np.sqrt(((k - k.mean()) ** 2).sum())
     assert abs(found.vector[0] - theta[0]) < 1e-3 * sd
     assert abs(found.vector[1] + found.vector[0] * k.mean() - times.mean()) < 1e-3 * scale / 20
+    np.testing.assert_array_equal(found.params, found.vector)  # nor are params rounded
+
+
+def test_the_robust_fit_keeps_digits_too() -> None:
+    r, k = np.random.default_rng(2), np.arange(400)
+    near = 3.52474859 * k + 4e-4 * r.normal(size=400)
+    far = models.robust_linear_regression(k[:, None], 2459000.0 + near, 0.5, np.inf)
+    plain = models.robust_linear_regression(k[:, None], near, 0.5, np.inf)
+    scale = plain.hyperparams["observation_scale"]
+    np.testing.assert_allclose(far.hyperparams["observation_scale"], scale, rtol=1e-3)
+    assert abs(find_mode(far).vector[0] - find_mode(plain).vector[0]) < 0.01 * scale / np.sqrt(400) / k.std()
 
 
 def test_y_is_rounded_only_where_that_is_nothing() -> None:

@@ -153,6 +153,11 @@ def held(name: str, value: ArrayLike, inputs: AnyArray, scale: float = 0.0) -> A
     return rounded if off <= HELD * scale else exact
 
 
+def kept(inputs: AnyArray, targets: AnyArray) -> np.dtype[Any]:
+    """Return the floating type of the params: float64 where X or y had to stay so."""
+    return np.result_type(inputs, targets) if targets.dtype.kind == "f" else inputs.dtype
+
+
 def classes(y: ArrayLike, length: int, num_classes: int | None, *, name: str = "y") -> tuple[AnyArray, int]:
     """Return the labels as int32 and the number of classes."""
     labels = column(name, y, length)

@@ -58,10 +58,10 @@ def mlp(
     sizes = [inputs.shape[1], *_checks.integers("widths", widths), outputs]
     gain = 2.0 if activation == "relu" else 1.0
     random = np.random.default_rng(seed_of(key))
-    init = {}
+    init, dtype = {}, arguments.kept(inputs, targets)
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         weight = random.normal(size=(fan_in, fan_out)) * math.sqrt(gain / fan_in)
-        init[f"layer{layer}"] = {"weight": weight.astype(inputs.dtype), "bias": np.zeros(fan_out, inputs.dtype)}
+        init[f"layer{layer}"] = {"weight": weight.astype(dtype), "bias": np.zeros(fan_out, dtype)}
     return Problem(
         densities.NetworkLogLikelihood(network, likelihood),
         arguments.data(inputs, targets, weights),

@@ -179,7 +179,7 @@ def _regression(log_likelihood: Any, predict: Any, sample: Any, data: Any, hyper
     return Problem(
         log_likelihood,
         data,
-        np.zeros(inputs.shape[1], inputs.dtype),
+        np.zeros(inputs.shape[1], arguments.kept(inputs, data["targets"])),
         densities.normal_log_prior,
         hyperparams=hyperparams,
         predict=predict,

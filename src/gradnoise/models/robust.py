@@ -69,7 +69,7 @@ def robust_linear_regression(
     return Problem(
         densities.robust_log_likelihood,
         data,
-        start.astype(inputs.dtype),
+        start.astype(arguments.kept(inputs, data["targets"])),
         densities.normal_log_prior,
         hyperparams={"prior_precision": precision, "observation_scale": scale, "beta": power},
         predict=densities.linear_predict,
