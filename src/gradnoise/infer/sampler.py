@@ -118,10 +118,11 @@ def check_conditioned(problem: Any, hessian: Array) -> None:
         named = [
             repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
         ]
+        shown = f"{', '.join(named[:SHOWN])}{' and others' if len(named) > SHOWN else ''}"
         msg = (
-            f"problem has columns badly scaled or collinear: {', '.join(named[:SHOWN])}{' and others' if len(named) > SHOWN else ''}. The curvature "
-            f"along them, in units of each column, is {values[0]:.2g}, below {CONDITIONED:g}: a chain would be lost in rounding. Use "
-            "datasets.standardise (a column far from 0 beside an intercept is collinear with it), or drop a column."
+            f"problem has columns badly scaled or collinear: use datasets.standardise, or drop one of {shown}. Their curvature, in units of each "
+            f"column, is {values[0]:.2g} along some direction, below {CONDITIONED:g}: a chain would be lost in rounding. A column far from 0 "
+            "beside an intercept is collinear with it."
         )
         raise Refused(msg)
 

@@ -243,7 +243,7 @@ def _check_definite(problem: Problem, hessian: Array) -> float:
             repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
         ]
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-        msg = f"problem has columns badly scaled or collinear, {', '.join(named[:_SHOWN])}{more}: its Hessian has no curvature along them beyond rounding. Use datasets.standardise, drop a column, or give a finite prior_scale."
+        msg = f"problem has columns badly scaled or collinear: use datasets.standardise, or drop one of {', '.join(named[:_SHOWN])}{more}. The Hessian has no curvature along some direction of them beyond rounding; a finite prior_scale gives it one."
         raise ValueError(msg)
     return float(values[0])
 
