@@ -13,7 +13,7 @@ LONGEST = 350
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 FLOORS = {
-    "_types": 0, "_checks": 0, "_tree": 0, "_files": 0, "_text": 0, "results": 0,
+    "_types": 0, "_checks": 0, "_scaled": 0, "_tree": 0, "_files": 0, "_text": 0, "results": 0,
     "problem": 1, "stream": 1, "derivatives": 1, "theory": 1, "diagnose": 1, "testing": 1,
     "models": 2, "datasets": 2, "mode": 2, "measure": 2, "oracles": 2, "rules": 2, "sde": 2, "scaling": 2,
     "processes": 3,
@@ -29,6 +29,7 @@ CELLAR = "_types"  # array types only: the rest of the ground floor stands on it
 NO_JAX = {
     "_types",
     "_checks",
+    "_scaled",
     "_files",
     "_text",
     "results",

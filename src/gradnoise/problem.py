@@ -193,9 +193,20 @@ def _check_params(init: Pytree) -> None:
             came = f"dtype {dtype}" if dtype is not None else _checks.shown(leaf)
             msg = f"{where} must be a floating-point array (such as np.zeros(3, np.float32)), got {came}."
             raise TypeError(msg)
+        _check_kept(where, leaf)
         if not np.isfinite(np.asarray(leaf, dtype=np.float64)).all():
             msg = f"{where} must be finite, but holds NaN or infinity."
             raise ValueError(msg)
+
+
+def _check_kept(where: str, leaf: Any) -> None:
+    """Refuse what JAX would read as something else: masked entries, and numbers wider than float64."""
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
+        msg = f"{where} must not hide entries, but {np.ma.count_masked(leaf)} are masked: what lies below a mask is no data."
+        raise ValueError(msg)
+    if leaf.dtype.itemsize > 8 and leaf.dtype.kind == "f":
+        msg = f"{where} must be float32 or float64, got dtype {leaf.dtype}. Give it .astype(np.float64)."
+        raise TypeError(msg)
 
 
 def _check_data(data: Pytree) -> None:
@@ -217,6 +228,7 @@ def _check_data(data: Pytree) -> None:
         if leaf.dtype.kind not in "fiub" and not jnp.issubdtype(leaf.dtype, jnp.number):
             msg = f"{where} must hold numbers, got dtype {leaf.dtype}. Encode strings as numbers first."
             raise TypeError(msg)
+        _check_kept(where, leaf)
         lengths[where] = int(leaf.shape[0])
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             bad = ~np.isfinite(np.asarray(leaf)).reshape(leaf.shape[0], -1).all(1)

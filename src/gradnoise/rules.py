@@ -93,8 +93,13 @@ def rule(factory: Callable[..., Any], **hyperparameters: Any) -> Rule:
     traced: dict[str, Any] = {}
     fixed: dict[str, Any] = {}
     for name, value in hyperparameters.items():
-        if name == "learning_rate" and isinstance(value, str):
-            msg = f"learning_rate must be a number or a schedule, got {value!r}."
+        if name == "learning_rate" and (isinstance(value, str) or (not callable(value) and np.ndim(value) > 0)):
+            each = (
+                ""
+                if isinstance(value, str)
+                else " A step of its own for each parameter is a preconditioner: preconditioned_sgd."
+            )
+            msg = f"learning_rate must be a number or a schedule, got {_checks.shown(value)}.{each}"
             raise TypeError(msg)
         if isinstance(value, abstract_numbers.Real) and not isinstance(value, bool):
             traced[name] = _checks.real(name, value)

@@ -46,14 +46,20 @@ def test_log_predictive_takes_x_and_y(model: str, intercept: bool) -> None:
     assert made.log_predictive(NEW, y, num_draws=5).total.n == 10
 
 
-def test_held_out_examples_of_weighted_models_count_once_at_exposure_one() -> None:
+def test_weights_and_offset_of_the_model_are_asked_for() -> None:
     weights, offset = R.uniform(1, 3, 80), R.normal(size=80)
     plain = posterior(gn.models.poisson_regression(X, COUNTS))
     made = posterior(gn.models.poisson_regression(X, COUNTS, weights=weights, offset=offset))
     y = np.array([0, 3, 1, 0, 4, 0])
     np.testing.assert_allclose(
-        made.log_predictive(NEW, y).pointwise.value, plain.log_predictive(NEW, y).pointwise.value, rtol=1e-6
+        made.log_predictive(NEW, y, offset=0.0, weights=1.0).pointwise.value,
+        plain.log_predictive(NEW, y).pointwise.value,
+        rtol=1e-6,
     )
+    with pytest.raises(ValueError, match="offset must be given: the model was built with offset"):
+        made.log_predictive(NEW, y, weights=1.0)
+    with pytest.raises(ValueError, match="weights must be given: the model was built with weights"):
+        made.log_predictive(NEW, y, offset=0.0)
 
 
 @pytest.mark.parametrize("kind", FRAMES)

@@ -260,5 +260,5 @@ def _continued(
         predicted_covariance=None, effective_draws=effective if math.isfinite(effective) else 0.0,
         verdict=Verdict("approximate", (why,), {"effective_draws": effective}),
         settings={"thin": every, "burn_in": forget, "num_steps": forget + num_draws * every, "num_chains": len(start)},
-        run=more,
+        run=more, problem=joint.at(start[0, :size]),
     )  # fmt: skip

@@ -49,7 +49,7 @@ def gaussian(
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)
-    where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key, chain=False)
     law = where.law
     why = "The best Gaussian in the variational sense: skewness and tails are ignored."
     near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness

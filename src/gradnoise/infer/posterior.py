@@ -23,7 +23,7 @@ from gradnoise.infer.comparison import (
     sandwich_of,
 )
 from gradnoise.infer.export import datatree_of, write
-from gradnoise.infer.held_out import examples
+from gradnoise.infer.held_out import examples, laid_out
 from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit
 from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
 from gradnoise.infer.spreads import spread
@@ -194,7 +194,7 @@ class Posterior:
             effective_draws=self.effective_draws,
         )
 
-    def predictive(self, inputs: Any, key: Any = 0, *, num_draws: int | None = None) -> Predictive:
+    def predictive(self, inputs: Any, key: Any = 0, *, offset: Any = None, num_draws: int | None = None) -> Predictive:
         """Posterior predictive for new inputs, through `Problem.predict` and `Problem.sample`.
 
         Parameters
@@ -204,12 +204,16 @@ class Posterior:
             columns go by name where the model was built with names.
         key
             Seed of the responses.
+        offset
+            Log of the exposure, one number a row or one for all: where a Poisson model was built with an offset, and only there.
         num_draws
             Draws a chain to use, evenly spaced; None: all.
         """
-        return predictive(self.known_problem("predictive"), self._some(num_draws), inputs, key)
+        return predictive(self.known_problem("predictive"), self._some(num_draws), inputs, key, offset)
 
-    def log_predictive(self, data: Any, targets: Any = None, *, num_draws: int | None = None) -> LogPredictive:
+    def log_predictive(
+        self, data: Any, targets: Any = None, *, offset: Any = None, weights: Any = None, num_draws: int | None = None
+    ) -> LogPredictive:
         """Log predictive density of held-out examples: log of the likelihood averaged over draws.
 
         Parameters
@@ -218,12 +222,17 @@ class Posterior:
             With `targets`, for the models of `gradnoise.models`: inputs as `predictive` takes them. Without, for any problem:
             examples laid out like `problem.data` (columns of ones for the intercept included).
         targets
-            Responses y (m,); each example has weight 1 and exposure 1.
+            Responses y (m,).
+        offset, weights
+            One number a row, or one for all: where the model was built with them, and only there. An offset is the log of the exposure;
+            a row of weight w counts as w rows (`total` and `mean`; `pointwise` is of one).
         num_draws
             Draws a chain to use, evenly spaced; None: all.
         """
         problem = self.known_problem("log_predictive")
-        held_out = data if targets is None else examples(problem, data, targets)
+        held_out = (
+            laid_out(data, offset, weights) if targets is None else examples(problem, data, targets, offset, weights)
+        )
         return log_predictive(problem, self._some(num_draws), held_out)
 
     def calibrate(self, target: str | ArrayLike = "sandwich", *, mean: ArrayLike | None = None) -> Posterior:

@@ -123,20 +123,21 @@ class LogPredictive:
     mean: Estimate
 
 
-def predictive(problem: Any, draws: AnyArray, inputs: Any, key: Any) -> Predictive:
-    """Return predictions and responses for all draws (chain, draw, D)."""
+def predictive(problem: Any, draws: AnyArray, inputs: Any, key: Any, offset: Any = None) -> Predictive:
+    """Return predictions and responses for all draws (chain, draw, D), in float64 where the problem's data are."""
     if problem.predict is None:
         msg = "problem must have `predict` for posterior predictives, but it has none. Give Problem(..., predict=...), or use log_predictive."
         raise ValueError(msg)
-    inputs = new_inputs(problem, inputs)
-    flat = jnp.asarray(draws.reshape(-1, draws.shape[-1]))
-    shape = draws.shape[:2]
-    predictions = np.asarray(_predictions(problem, flat, inputs)).reshape(*shape, *_tail(problem, inputs, flat))
-    responses = None
-    if problem.sample is not None:
-        keys = jax.random.split(jax.random.key(seed_of(key)), len(flat))
-        made = np.asarray(_responses(problem, keys, flat, inputs))
-        responses = made.reshape(*shape, *made.shape[1:])
+    inputs = new_inputs(problem, inputs, offset)
+    wide = any(np.asarray(leaf).dtype == np.float64 for leaf in jax.tree.leaves(problem.data))
+    shape, responses = draws.shape[:2], None
+    with jax.enable_x64(wide):
+        flat = jnp.asarray(draws.reshape(-1, draws.shape[-1]), jnp.float64 if wide else jnp.float32)
+        predictions = np.asarray(_predictions(problem, flat, inputs)).reshape(*shape, *_tail(problem, inputs, flat))
+        if problem.sample is not None:
+            keys = jax.random.split(jax.random.key(seed_of(key)), len(flat))
+            made = np.asarray(_responses(problem, keys, flat, inputs))
+            responses = made.reshape(*shape, *made.shape[1:])
     values = np.asarray(predictions, np.float64)
     return Predictive(monte_carlo(values), values.std((0, 1)), predictions, responses)
 
@@ -162,24 +163,43 @@ def _responses(problem: Any, keys: Any, draws: Any, inputs: Any) -> Any:
 
 
 def log_predictive(problem: Any, draws: AnyArray, data: Any) -> LogPredictive:
-    """Return the log predictive density of held-out examples, laid out like `problem.data`."""
+    """Return the log predictive density of held-out examples, laid out like `problem.data`.
+
+    A weight of w in the data of a ready-made model stands for w rows: the example's log density counts w times.
+    """
     count, shape = _check_like(problem, data), draws.shape[:2]
-    values, errors, influence = [], [], np.zeros(shape)
+    data, weights = _apart(problem, data, count)
+    values, errors, influence, at = [], [], np.zeros(shape), 0
     for logs in _blocks(problem, draws, data, count):
         top = logs.max(0)
         ratio = np.exp(logs - top).reshape(*shape, -1)
         mean = monte_carlo(ratio)
         values.append(np.log(mean.value) + top)
         errors.append(mean.standard_error / mean.value)
-        influence += (ratio / mean.value).sum(-1)  # d(total)/d(weight of a draw)
-    pointwise = np.concatenate(values)
+        influence += (ratio / mean.value) @ weights[at : at + len(top)]  # d(total)/d(weight of a draw)
+        at += len(top)
+    pointwise, num_draws = np.concatenate(values), int(np.prod(shape))
     total = float(monte_carlo(influence[..., None]).standard_error[0])
-    over = mean_of(pointwise) if count > 1 else Estimate(float(pointwise[0]), float("nan"), 1)
     return LogPredictive(
-        Estimate(pointwise, np.concatenate(errors), int(np.prod(shape))),
-        Estimate(float(pointwise.sum()), total, int(np.prod(shape))),
-        over,
+        Estimate(pointwise, np.concatenate(errors), num_draws),
+        Estimate(float(weights @ pointwise), total, num_draws),
+        _over_rows(pointwise, weights),
     )
+
+
+def _apart(problem: Any, data: Any, count: int) -> tuple[Any, Array]:
+    """Return data in which every example counts once, and how often each does count (m,)."""
+    if not (ready_made(problem.log_likelihood) and "weight" in data):
+        return data, np.ones(count)
+    return {**data, "weight": np.ones(count)}, np.asarray(data["weight"], np.float64)
+
+
+def _over_rows(values: Array, weights: Array) -> Estimate:
+    """Mean over rows with its standard error, each value standing for `weights` rows."""
+    rows = float(weights.sum())
+    mean = float(weights @ values) / rows
+    square = float(weights @ (values - mean) ** 2)
+    return Estimate(mean, math.sqrt(square / (rows - 1) / rows) if rows > 1 else math.nan, round(rows))
 
 
 def log_likelihoods(problem: Any, draws: AnyArray) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from gradnoise import _checks, derivatives, measure
+from gradnoise import _checks, _scaled, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.engine.checkpoint import require_place
@@ -17,6 +17,8 @@ from gradnoise.stream import seed_of
 
 AT = ("posterior", "laplace", "mode")
 SLOWEST = 1e-13  # share of its distance that the slowest direction forgets in a step: below, float64 sees no motion
+CONDITIONED = 1e-9  # curvature scaled to unit diagonal below which a chain of float64 matrices has no digits left
+SHOWN = 6  # columns that an error names
 _NOT_NAMED = ("problem", "self", "simulation")  # parameters that no keyword of a user's is meant to be
 
 
@@ -50,9 +52,16 @@ class Place(NamedTuple):
 
 
 def place(
-    problem: Any, at: str, *, mode: Any = None, law: Any = None, num_law_draws: int | None = None, key: Any = 0
+    problem: Any,
+    at: str,
+    *,
+    mode: Any = None,
+    law: Any = None,
+    num_law_draws: int | None = None,
+    key: Any = 0,
+    chain: bool = True,
 ) -> Place:
-    """Find the mode and the variational law (unless given) and take H and C where `at` says."""
+    """Find the mode and the variational law (unless given) and take H and C where `at` says; for a chain they must be well conditioned."""
     at = _checks.one_of("at", at, AT)
     seed_of(key)
     check_size(problem)
@@ -61,6 +70,8 @@ def place(
     if mode is not None or law is None:
         mode = modes.as_mode(problem, mode)
     law = _law(problem, mode, at, num_law_draws, key) if law is None else checked_law(problem, law)
+    if chain:
+        check_conditioned(problem, law.hessian)
     if at == "posterior":
         return Place(law.mean, law.hessian, law.gradient_covariance, law, at)
     geometry = measure.local_geometry(problem, law.mode, at=at, num_draws=num_law_draws, key=key)
@@ -99,6 +110,23 @@ def check_size(problem: Any) -> None:
             f"problem must have at most {derivatives.DENSE} parameters here, where curvature and noise are matrices (D, D), got "
             f"{problem.num_params}. At that size infer.constant_sgd, iterate_averaging, corrected_langevin and sample work (and evidence, "
             "variational_em): their steps are diagonal or low rank. Give them mode=trained params."
+        )
+        raise Refused(msg)
+
+
+def check_conditioned(problem: Any, hessian: Array) -> None:
+    """Refuse columns so badly scaled or so nearly collinear that no step and no covariance of float64 resolves them."""
+    values, vectors = np.linalg.eigh(_scaled.scaled(hessian)[0])
+    if values[0] <= CONDITIONED:
+        share = _scaled.shares(vectors[:, values <= CONDITIONED])
+        named = [
+            repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
+        ]
+        shown = f"{', '.join(named[:SHOWN])}{' and others' if len(named) > SHOWN else ''}"
+        msg = (
+            f"problem has columns badly scaled or collinear: use datasets.standardise, or drop one of {shown}. Their curvature, in units of each "
+            f"column, is {values[0]:.2g} along some direction, below {CONDITIONED:g}: a chain would be lost in rounding. A column far from 0 "
+            "beside an intercept is collinear with it."
         )
         raise Refused(msg)
 

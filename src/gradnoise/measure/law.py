@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 import scipy.stats
 
-from gradnoise import _checks, derivatives
+from gradnoise import _checks, _scaled, derivatives
 from gradnoise._types import Array
 from gradnoise.measure import score_averages
 from gradnoise.measure.importance import Nearness, nearness
@@ -20,6 +20,10 @@ from gradnoise.stream import seed_of
 _DEPTH = 6  # earlier steps that Anderson's mixing looks at
 _DAMPING = 0.7
 _TOLERANCE = 1e-6  # in posterior standard deviations (mean) and relative (covariance)
+_ROUNDING = 64 * float(
+    np.finfo(np.float64).eps
+)  # of a covariance, times the condition number of the Hessian scaled to unit diagonal
+_SHOWN = 6  # columns that an error names
 
 
 class NotConverged(RuntimeError):
@@ -86,8 +90,8 @@ class GaussianLaw:
     def whitened_noise_drift(self) -> float:
         """Tr(H̄⁻¹C̄) / Tr(H⁻¹C): the same in units in which the posterior is round, blind to the parameters' scale."""
         return float(
-            np.trace(np.linalg.solve(self.hessian, self.gradient_covariance))
-            / np.trace(np.linalg.solve(self.mode_hessian, self.mode_gradient_covariance))
+            np.trace(_scaled.solve(self.hessian, self.gradient_covariance))
+            / np.trace(_scaled.solve(self.mode_hessian, self.mode_gradient_covariance))
         )
 
     def __repr__(self) -> str:
@@ -155,13 +159,13 @@ def gaussian_law(
     if hasattr(params, "gradient_norm"):  # a `Mode`
         derivatives.check_mode("params", problem, params)
     slope, hessian = derivatives.gradient_and_hessian(problem, mode)
-    if np.linalg.eigvalsh(hessian)[0] <= 0:
-        msg = "params must be a mode, but the Hessian there has an eigenvalue <= 0. Give find_mode(problem)."
-        raise ValueError(msg)
+    softest = _check_definite(problem, hessian)
     normals, exact = _normals(draws, problem.num_params, seed_of(key))
-    mean, covariance, steps, distance, change = mode, _inverse(problem.num_examples * hessian), 0, 0.0, 0.0
+    mean, covariance, steps, distance, change = mode, _scaled.inverse(problem.num_examples * hessian), 0, 0.0, 0.0
     if at == "posterior":
-        mean, covariance, steps, distance, change = _newton(problem, mean, covariance, normals, limit)
+        mean, covariance, steps, distance, change = _newton(
+            problem, mean, covariance, normals, limit, _tolerance(problem, mode, hessian, softest)
+        )
     over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
     law = GaussianLaw(
         mean=mean,
@@ -187,7 +191,7 @@ def gaussian_law(
 
 
 def _newton(
-    problem: Problem, mean: Array, covariance: Array, normals: Array, limit: int
+    problem: Problem, mean: Array, covariance: Array, normals: Array, limit: int, tolerance: float
 ) -> tuple[Array, Array, int, float, float]:
     """Return mean, covariance, iterations, last distance and last change at the fixed point.
 
@@ -199,17 +203,20 @@ def _newton(
     states: list[Array] = []
     steps: list[Array] = []
     for iteration in range(1, limit + 1):
-        mean, covariance = start + unit @ state[:size], unit @ _inverse(state[size:].reshape(size, size)) @ unit.T
+        mean, covariance = (
+            start + unit @ state[:size],
+            unit @ _scaled.inverse(state[size:].reshape(size, size)) @ unit.T,
+        )
         root = np.linalg.cholesky(covariance)
         slope, hessian = score_averages.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
         if not values[0] > 0:
             msg = f"gaussian_law met an averaged Hessian with eigenvalue {values[0]:.3g} <= 0 (relative to 1/Σ) in iteration {iteration}: the posterior is far from Gaussian. measure.gaussian_law(..., at='laplace') is left, given to a sampler as law, but expect little of it."
             raise NotConverged(msg)
-        step = -np.linalg.solve(hessian, slope)
+        step = -_scaled.solve(hessian, slope)
         distance = math.sqrt(max(0.0, -total * float(slope @ step)))
         change = float(np.max(np.abs(np.log(values))))
-        if max(distance, change) <= _TOLERANCE:
+        if max(distance, change) <= tolerance:
             return mean, covariance, iteration, distance, change
         target = np.concatenate([np.linalg.solve(unit, mean - start + step), (total * unit.T @ hessian @ unit).ravel()])
         states, steps = [*states[-_DEPTH:], state], [*steps[-_DEPTH:], target - state]
@@ -233,10 +240,26 @@ def _mixed(states: list[Array], steps: list[Array], size: int) -> Array:
     return mixed if sound else plain
 
 
-def _inverse(matrix: Array) -> Array:
-    inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), np.eye(len(matrix)))
-    out: Array = (inverse + inverse.T) / 2
-    return out
+def _check_definite(problem: Problem, hessian: Array) -> float:
+    """Return the smallest eigenvalue of the Hessian scaled to unit diagonal; ValueError where it is not positive beyond rounding."""
+    values, vectors = np.linalg.eigh(_scaled.scaled(hessian)[0])
+    if values[0] < -_scaled.FLAT:
+        msg = f"params must be a mode, but the Hessian there has an eigenvalue <= 0: {values[0]:.3g}, scaled to unit diagonal. Give find_mode(problem)."
+        raise ValueError(msg)
+    if values[0] <= _scaled.FLAT:
+        share = _scaled.shares(vectors[:, values <= _scaled.FLAT])
+        named = [
+            repr(name) for name, part in zip(problem.parameter_names, share, strict=True) if part > share.max() / 10
+        ]
+        more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        msg = f"problem has columns badly scaled or collinear: use datasets.standardise, or drop one of {', '.join(named[:_SHOWN])}{more}. The Hessian has no curvature along some direction of them beyond rounding; a finite prior_scale gives it one."
+        raise ValueError(msg)
+    return float(values[0])
+
+
+def _tolerance(problem: Problem, mode: Array, hessian: Array, softest: float) -> float:
+    """Return where the Newton steps have settled: 1e-6, or what rounding moves mean and covariance by where that is more."""
+    return max(_TOLERANCE, _ROUNDING / softest, _scaled.resolution(mode, hessian, problem.num_examples))
 
 
 def _num_draws(problem: Problem, num_draws: int | None) -> int:

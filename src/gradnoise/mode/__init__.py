@@ -9,15 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradnoise import _checks, derivatives
-from gradnoise._types import Array, Pytree
+from gradnoise import _checks, _scaled, derivatives
+from gradnoise._types import AnyArray, Array, Pytree
 from gradnoise.mode.obstacles import defined, obstacle, undefined
 from gradnoise.mode.search import Found, NotAMinimum, Search, Soft, decrement, minimise, searched
+from gradnoise.mode.vanishing_priors import runaway
 from gradnoise.problem import Problem
 
 __all__ = ["Mode", "NotAMinimum", "as_mode", "find_mode"]
 
-_FLAT = 1e-11  # eigenvalues of the Hessian scaled to unit diagonal below this are zero up to rounding
+_FLAT = _scaled.FLAT
+_NAMES = 12  # parameters of a space that are named
 _NEAR = 0.1  # posterior standard deviations from the minimum at which given params pass as the mode
 
 
@@ -86,7 +88,9 @@ def find_mode(
     init
         Where to start (params or a vector (D,)); None is ``problem.init``.
     gradient_tolerance
-        Largest accepted `distance` √(N ∇Lᵀ H⁻¹ ∇L), in posterior standard deviations: free of the parameters' scale.
+        Largest accepted `distance` √(N ∇Lᵀ H⁻¹ ∇L), in posterior standard deviations: free of the parameters' scale. Where the
+        rounding of the parameters themselves, 4 eps √N Σ |θ_i| √H_ii, is more than this, it is the tolerance, up to 0.1: a mode at
+        1e6 ± 1e-6 is known no better.
     max_iterations
         Of the optimiser.
 
@@ -116,7 +120,7 @@ def find_mode(
         msg = f"init must have a finite loss, gradient and curvature, got loss {value:g}: {undefined(problem, start)}. Start elsewhere, or rescale the inputs."
         raise ValueError(msg)
     found = minimise(problem, search, start, tolerance, limit) if slope.any() else Found(start, 0, None)
-    return _certified(problem, search, found, tolerance)
+    return _certified(problem, search, found, tolerance, start)
 
 
 def as_mode(problem: Problem, mode: Any) -> Mode:
@@ -143,24 +147,31 @@ def as_mode(problem: Problem, mode: Any) -> Mode:
     return given
 
 
-def _certified(problem: Problem, search: Search, found: Found, tolerance: float) -> Mode:
-    """Return the Mode, or raise what is wrong with it."""
+def _certified(problem: Problem, search: Search, found: Found, tolerance: float, start: Array | None = None) -> Mode:
+    """Return the Mode, or raise what is wrong with it; `start` is where the search began, None where there was none."""
     vector, steps, edge = found
     distance = math.sqrt(problem.num_examples * decrement(search, vector))
     slope, step = search.newton(vector)
-    if not distance <= tolerance:
-        msg = f"no mode found within max_iterations: after {steps} the gradient's norm is {np.linalg.norm(slope):.3g} and |params| {np.linalg.norm(vector):.3g}, {distance:.3g} posterior standard deviations from a mode. {obstacle(problem, vector, edge)}"
-        raise RuntimeError(msg)
-    smallest, soft = search.softest(vector)
-    if soft.curvatures[0] < -_FLAT:
-        msg = f"the search ended at a saddle: the smallest eigenvalue of the Hessian is {smallest:.3g}, along {_named(problem, soft.directions[0])}. Give another init."
-        raise NotAMinimum(msg)
-    _check_surroundings(problem, vector, _with_newton(soft, slope, step))
+    near = distance <= max(tolerance, min(search.resolution(vector), _NEAR))
+    smallest, soft = search.softest(vector) if near else (math.nan, None)
+    trouble = None if soft is None else _trouble(problem, vector, soft, slope, step, smallest)
+    if soft is not None and trouble is None:
+        return _made(problem, search, vector, distance, smallest, steps)
+    away = None if start is None or edge is not None else runaway(problem, search, start)
+    if away is not None:
+        raise NotAMinimum(_falling(problem, away))
+    if trouble is not None:
+        raise NotAMinimum(trouble)
+    msg = f"no mode found within max_iterations: after {steps} the gradient's norm is {np.linalg.norm(slope):.3g} and |params| {np.linalg.norm(vector):.3g}, {distance:.3g} posterior standard deviations from a mode. {obstacle(problem, vector, edge)}"
+    raise RuntimeError(msg)
+
+
+def _made(problem: Problem, search: Search, vector: Array, distance: float, smallest: float, steps: int) -> Mode:
     mode = Mode(
         params=jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), problem.unflatten(vector), problem.init),
         vector=vector,
         loss=derivatives.loss(problem, vector),
-        gradient_norm=float(np.linalg.norm(slope)),
+        gradient_norm=float(np.linalg.norm(search.newton(vector)[0])),
         distance=distance,
         smallest_eigenvalue=smallest,
         hessian=search.hessian(vector),
@@ -172,17 +183,24 @@ def _certified(problem: Problem, search: Search, found: Found, tolerance: float)
     return mode
 
 
+def _trouble(problem: Problem, vector: Array, soft: Soft, slope: Array, step: Array, smallest: float) -> str | None:
+    """Return what keeps `vector`, where the loss is stationary, from being a minimum; None where it is one."""
+    if soft.curvatures[0] < -_FLAT:
+        return f"the search ended at a saddle: the smallest eigenvalue of the Hessian is {smallest:.3g}, along {_named(problem, soft.directions[0])}. Give another init."
+    return _check_surroundings(problem, vector, _with_newton(soft, slope, step))
+
+
 def _with_newton(soft: Soft, slope: Array, step: Array) -> Soft:
     """Add the last Newton step, of curvature 1, to the directions to look along: where parameters run away, it points there."""
     length = math.sqrt(abs(float(slope @ step)))
     if length == 0:
         return soft
     along = step * soft.unit / length
-    return Soft(np.vstack([along, soft.directions]), np.append(1.0, soft.curvatures), soft.unit)
+    return Soft(np.vstack([along, soft.directions]), np.append(1.0, soft.curvatures), soft.unit, soft.flat)
 
 
-def _check_surroundings(problem: Problem, vector: Array, soft: Soft) -> None:
-    """Raise unless the loss rises on both sides of every direction, a posterior standard deviation or less away.
+def _check_surroundings(problem: Problem, vector: Array, soft: Soft) -> str | None:
+    """Return None if the loss rises on both sides of every direction, a posterior standard deviation or less away; else what is wrong.
 
     Where parameters run away (log(1 + e⁻ᵗ), t to infinity) all else passes; but the loss falls on one side at every distance.
     """
@@ -197,17 +215,39 @@ def _check_surroundings(problem: Problem, vector: Array, soft: Soft) -> None:
     for direction, rise in zip(soft.directions, rises, strict=True):
         sides = rise.any(0)
         if sides.sum() == 1:
-            away = _named(problem, direction if sides[1] else -direction)
-            msg = f"the loss has no minimum: it keeps falling as the parameters grow along {away}. Classes that a plane separates (the data are separable), counts that are all 0, or columns collinear up to rounding do this; give a finite prior_scale."
-            raise NotAMinimum(msg)
+            return _falling(problem, direction if sides[1] else -direction)
     for direction, curvature, rise in zip(soft.directions, soft.curvatures, rises, strict=True):
         if curvature <= _FLAT or not rise.all(-1).any():
-            msg = f"the loss is flat (curvature 0 up to rounding) along {_named(problem, direction)}: there is no single mode. Collinear or constant columns, or softmax classes without a prior, do this; give a finite prior_scale or drop a column."
-            raise NotAMinimum(msg)
+            where = soft.flat if soft.flat.size else direction[:, None]
+            return f"the loss is flat (curvature 0 up to rounding) along {_space(problem, where)}: there is no single mode. Collinear or constant columns, or softmax classes without a prior, do this; give a finite prior_scale or drop a column."
+    return None
+
+
+def _falling(problem: Problem, away: Array) -> str:
+    return f"the loss has no minimum: it keeps falling as the parameters grow along {_named(problem, away)}. Classes that a plane separates (the data are separable), counts that are all 0, a class or level without rows, or columns collinear up to rounding do this; give a finite prior_scale."
 
 
 def _named(problem: Problem, direction: Array) -> str:
     """Return the largest components of a direction, at most four, with their parameters' names."""
-    order = np.argsort(-np.abs(direction))[:4]
+    order = _descending(np.abs(direction))[:4]
     kept = [i for i in order if abs(direction[i]) >= 0.1 * abs(direction[order[0]])]
     return " ".join(f"{direction[i] / np.linalg.norm(direction):+.2f}·{problem.parameter_names[i]}" for i in kept)
+
+
+def _space(problem: Problem, basis: Array) -> str:
+    """Return a direction, its largest component positive; of a space (D, k) the parameters that span it: how much of each lies in it.
+
+    The basis itself is no answer: which one comes back is a matter of rounding.
+    """
+    share = _scaled.shares(basis)
+    if basis.shape[1] == 1:
+        return _named(problem, basis[:, 0] * np.sign(basis[_descending(share)[0], 0]))
+    order = [i for i in _descending(share) if share[i] >= 0.1 * share.max()]
+    named = " ".join(f"{share[i]:.2f}·{problem.parameter_names[i]}" for i in sorted(order[:_NAMES]))
+    more = f" and {len(order) - _NAMES} more" if len(order) > _NAMES else ""
+    return f"a space of {basis.shape[1]} directions, in which these parameters lie (with so much of their axes): {named}{more}"
+
+
+def _descending(sizes: Array) -> AnyArray:
+    """Return the order of sizes, the largest first; those equal up to rounding in the order of the parameters."""
+    return np.argsort(-np.round(sizes / max(float(sizes.max()), 1e-300), 6), kind="stable")

@@ -14,6 +14,8 @@ from gradnoise.problem import Problem
 _BESIDE = 1e-6  # relative distance at which a loss that is not a number is what stops the search
 _REACH = 1e-3  # relative distance within which a jump of the gradient is looked for
 _HALVINGS = 36  # of it: to rounding
+_PLATEAU = 12  # of the halvings, the last: over them a smooth gradient's change falls to 1/4000, a jump stays
+_ROUNDING = 64 * float(np.finfo(np.float64).eps)  # of a gradient, relative to |H| |params|: more is no rounding
 _SHOWN = 6  # parameters listed with their values
 
 
@@ -68,13 +70,19 @@ def _beyond(problem: Problem, vector: Array, edge: Array) -> Array:
 
 
 def _jump(problem: Problem, vector: Array) -> str:
-    """Say along which parameters the gradient jumps just downhill of `vector`; "" where it is continuous."""
+    """Say along which parameters the gradient jumps just downhill of `vector`; "" where it is continuous.
+
+    A jump is a change that stays while the points beside it come together, as large as a quarter of the gradient that is left, and
+    larger than rounding makes: 64 eps times |H| |params|, |H| as the gradient's change over the whole reach tells it.
+    """
     low, slope = vector, derivatives.gradient(problem, vector)
     steepness = float(np.linalg.norm(slope))
     if steepness == 0:
         return ""
     high = vector - _REACH * (1 + np.linalg.norm(vector)) * slope / steepness
     before, after = slope, derivatives.gradient(problem, high)
+    rounding = _ROUNDING * float(np.linalg.norm(after - before)) / _REACH
+    sizes = []
     for _ in range(_HALVINGS):  # keep the half over which the gradient changes more
         middle = (low + high) / 2
         here = derivatives.gradient(problem, middle)
@@ -82,8 +90,9 @@ def _jump(problem: Problem, vector: Array) -> str:
             high, after = middle, here
         else:
             low, before = middle, here
-    change = after - before
-    if not float(np.linalg.norm(change)) > steepness / 4:  # nor where it is not a number
+        sizes.append(float(np.linalg.norm(after - before)))
+    stays = sizes[-1] >= sizes[-1 - _PLATEAU] / 2
+    if not (stays and sizes[-1] > max(steepness / 4, rounding)):  # nor where it is not a number
         return ""
-    i = int(np.argmax(np.abs(change)))
+    i = int(np.argmax(np.abs(after - before)))
     return f"from {before[i]:.3g} to {after[i]:.3g} along {problem.parameter_names[i]} = {low[i]:.4g}"

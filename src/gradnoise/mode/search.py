@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.optimize
 import scipy.sparse.linalg
 
-from gradnoise import derivatives
+from gradnoise import _scaled, derivatives
 from gradnoise._types import Array
 from gradnoise.mode.obstacles import against, defined
 from gradnoise.problem import Problem
@@ -28,11 +28,15 @@ class NotAMinimum(ValueError):
 
 
 class Soft(NamedTuple):
-    """Directions u (k, D) in parameters measured in `unit` (θ = u/unit), and the curvature uᵀHu/unit² along each."""
+    """Directions u (k, D) in parameters measured in `unit` (θ = u/unit), and the curvature uᵀHu/unit² along each.
+
+    `flat` (D, m) is a basis of all directions without curvature, as far as they were looked for (above 1000 parameters at most four).
+    """
 
     directions: Array
     curvatures: Array
     unit: Array
+    flat: Array
 
 
 class _Memory:
@@ -78,8 +82,7 @@ class Dense:
         slope, hessian = self.curvature(vector)
         if not (np.isfinite(slope).all() and self.regular(vector)):
             return slope, np.full_like(slope, math.nan)
-        unit = _unit(hessian)
-        scaled = hessian / np.outer(unit, unit)
+        scaled, unit = _scaled.scaled(hessian)
         try:
             step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(scaled), slope / unit)
         except np.linalg.LinAlgError:
@@ -89,9 +92,14 @@ class Dense:
     def softest(self, vector: Array) -> tuple[float, Soft]:
         """Return H's smallest eigenvalue, and the softest directions of H scaled to unit diagonal."""
         hessian = self.curvature(vector)[1]
-        unit = _unit(hessian)
-        values, vectors = np.linalg.eigh(hessian / np.outer(unit, unit))
-        return float(np.linalg.eigvalsh(hessian)[0]), Soft(vectors.T[:_PROBED], values[:_PROBED], unit)
+        scaled, unit = _scaled.scaled(hessian)
+        values, vectors = np.linalg.eigh(scaled)
+        smallest = _scaled.smallest_eigenvalue(hessian)
+        return smallest, Soft(vectors.T[:_PROBED], values[:_PROBED], unit, vectors[:, np.abs(values) <= _scaled.FLAT])
+
+    def resolution(self, vector: Array) -> float:
+        """Return the distance in posterior standard deviations that the rounding of the parameters, and of x·θ, makes."""
+        return _scaled.resolution(vector, self.curvature(vector)[1], self.problem.num_examples)
 
     def hessian(self, vector: Array) -> Array | None:
         return self.curvature(vector)[1]
@@ -143,7 +151,15 @@ class Krylov:
             values, vectors = self._lanczos(product, largest, start)
         order = np.argsort(values)
         unit = np.full(vector.size, math.sqrt(largest))
-        return float(values[order[0]]), Soft(vectors.T[order], values[order] / largest, unit)
+        soft = np.abs(values[order]) <= _scaled.FLAT * largest
+        return float(values[order[0]]), Soft(
+            vectors.T[order], values[order] / largest, unit, vectors[:, order][:, soft]
+        )
+
+    def resolution(self, vector: Array) -> float:
+        """Return the same as `Dense.resolution`, as if curvatures were alike along all parameters."""
+        along = float(vector @ (self.product(vector) @ vector))
+        return _scaled.ULPS * math.sqrt(self.problem.num_examples * vector.size * max(along, 0.0))
 
     def _lanczos(self, product: Any, largest: float, start: Array) -> tuple[Array, Array]:
         try:
@@ -164,12 +180,6 @@ Search = Dense | Krylov
 def searched(problem: Problem) -> Search:
     """Return the search that fits the number of parameters."""
     return Dense(problem) if problem.num_params <= derivatives.DENSE else Krylov(problem)
-
-
-def _unit(hessian: Array) -> Array:
-    """Return √|H_ii|, 1 where it is 0: the scale in which H has unit diagonal."""
-    diagonal = np.abs(np.diag(hessian))
-    return np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
 
 
 class Found(NamedTuple):

@@ -1,4 +1,8 @@
-"""Checks of the models' arguments, each with the value in the form it is kept in. X stays in its floating type."""
+"""Checks of the models' arguments, each with the value in the form it is kept in.
+
+X stays in its floating type. Whole numbers become float32 where it holds them exactly, else float64. What would be read as something
+else than it is (masked entries, dates, categories) is refused by name.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,15 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import AnyArray, Array, ArrayLike
+
+EXACT = {"float32": 2**24, "float64": 2**53}  # whole numbers up to here are exact
+LARGEST = 1e50  # size of any number: its square must stay within float64, and the square of that too
+HEAVIEST = 1e30  # weights lie between its inverse and this, where float32 has numbers
+HELD = 1e-3  # of the observation scale: what y may be rounded by without a word
+LOG_EXPOSURE, LOG_RANGE = (
+    80.0,
+    40.0,
+)  # of an offset: float32 ends at exp(88), and no two exposures differ by a factor of exp(40)
 
 
 def design(X: ArrayLike, intercept: bool, names: tuple[str, ...] | None) -> tuple[AnyArray, tuple[str, ...]]:
@@ -35,10 +48,17 @@ def default_names(size: int) -> tuple[str, ...]:
 
 
 def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
-    """Return a data frame (any that narwhals knows) as an array, with its headings where all are text; else `value` and None."""
+    """Return a data frame (any that narwhals knows) as an array, with its headings where all are text; else `value` and None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For columns of dates, times or categories, two columns of one name, sparse matrices, and masked arrays that hide something.
+    """
     import narwhals as nw
     import narwhals.selectors as ncs
 
+    check_container(name, value)
     try:
         frame: Any = nw.from_native(value, pass_through=True)
         if isinstance(frame, nw.LazyFrame):
@@ -46,6 +66,7 @@ def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
         if not isinstance(frame, nw.DataFrame):
             return value, None
         headings = tuple(frame.columns)
+        _check_columns(name, dict(frame.schema))
         frame = frame.with_columns(ncs.boolean().cast(nw.Int8))  # beside numbers they would make an array of objects
     except nw.exceptions.DuplicateError as error:
         msg = f"{name} must have columns of different names: {' '.join(str(error).split())}"
@@ -53,23 +74,62 @@ def unframed(name: str, value: Any) -> tuple[Any, tuple[str, ...] | None]:
     return frame.to_numpy(), headings if all(isinstance(h, str) for h in headings) else None
 
 
-def _numbers(name: str, value: ArrayLike) -> AnyArray:
-    """Return `value` as a finite floating array: floating types are kept, whole numbers become float32."""
-    array = np.asarray(value)
-    if array.dtype.kind in "fc" or jnp.issubdtype(array.dtype, jnp.floating):
-        pass
-    elif array.dtype.kind in "iub":
-        array = array.astype(np.float32)
-    else:
-        msg = f"{name} must hold numbers, got dtype {array.dtype}. datasets.load encodes strings, categories and data frames."
+def check_container(name: str, value: Any) -> None:
+    """Refuse what NumPy would read as something else."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        hidden = int(np.ma.count_masked(value))
+        msg = f"{name} must not hide entries, but {hidden} of {value.size} are masked: what lies below a mask is no data. Drop those rows, or fill them in: {name}.filled(value)."
+        raise ValueError(msg)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        msg = f"{name} must be a dense array, got a sparse matrix ({type(value).__name__}). Give {name}.toarray()."
         raise TypeError(msg)
+
+
+def _check_columns(name: str, schema: dict[Any, Any]) -> None:
+    """Refuse columns of a frame that are no numbers but that an array would hold as numbers."""
+    import narwhals as nw
+
+    odd = [f"{heading!r} ({kind})" for heading, kind in schema.items() if kind.is_temporal()]
+    if odd:
+        msg = f"{name} must hold numbers, got dates or times in {', '.join(odd[:5])}. Leave the column out, or give the time since a day as a number."
+        raise TypeError(msg)
+    odd = [f"{heading!r}" for heading, kind in schema.items() if kind in (nw.Categorical, nw.Enum)]
+    if odd:
+        msg = f"{name} must hold numbers, got categories in {', '.join(odd[:5])}. datasets.load(frame, ..., encode='onehot') encodes them."
+        raise TypeError(msg)
+
+
+def _numbers(name: str, value: ArrayLike) -> AnyArray:
+    """Return `value` as a finite floating array: float32 and float64 are kept, whole numbers stay exact, half precision becomes float32."""
+    check_container(name, value)
+    array = np.asarray(value)
+    if array.dtype.kind in "iub":
+        largest = 0 if array.dtype.kind == "b" or not array.size else max(abs(int(array.max())), abs(int(array.min())))
+        if largest > EXACT["float64"]:
+            msg = f"{name} must hold whole numbers up to 2**53, which float64 holds exactly, got {largest}. Take off a constant first."
+            raise ValueError(msg)
+        return array.astype(np.float32 if largest <= EXACT["float32"] else np.float64)
     if array.dtype.kind == "c":
         msg = f"{name} must hold real numbers, got dtype {array.dtype}."
         raise TypeError(msg)
-    bad = ~np.isfinite(array)
+    if array.dtype.kind in "mM":
+        msg = f"{name} must hold numbers, got dates or times (dtype {array.dtype}). Give the time since a day as a number."
+        raise TypeError(msg)
+    if array.dtype.kind != "f" and not jnp.issubdtype(array.dtype, jnp.floating):
+        msg = f"{name} must hold numbers, got dtype {array.dtype}. datasets.load encodes strings, categories and data frames."
+        raise TypeError(msg)
+    if array.dtype.itemsize > 8:
+        msg = f"{name} must be float32 or float64, got dtype {array.dtype}, whose digits nothing here keeps. Give {name}.astype(np.float64)."
+        raise TypeError(msg)
+    if array.dtype.itemsize < 4:
+        array = array.astype(np.float32)
+    bad = ~(np.abs(array) <= min(LARGEST, float(np.finfo(array.dtype).max)))
     if bad.any():
         first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
-        msg = f"{name} must be finite, but entry {first} is {float(array[first])}. datasets.load has a policy for missing values."
+        if np.isfinite(array[first]):
+            msg = f"{name} must hold numbers up to {LARGEST:g} in size, but entry {first} is {float(array[first]):g}. Use other units."
+        else:
+            msg = f"{name} must be finite, but entry {first} is {float(array[first])}. datasets.load has a policy for missing values."
         raise ValueError(msg)
     return array
 
@@ -83,18 +143,31 @@ def column(name: str, value: ArrayLike, length: int) -> AnyArray:
     return array
 
 
-def real_targets(y: ArrayLike, inputs: AnyArray) -> AnyArray:
-    """Return y (N,) in the floating type of X."""
-    return column("y", y, len(inputs)).astype(inputs.dtype, copy=False)
+def held(name: str, value: ArrayLike, inputs: AnyArray, scale: float = 0.0) -> AnyArray:
+    """Return a vector (N,) in the floating type of X where that rounds it by at most 1e-3 of `scale`; else as it is."""
+    exact = column(name, value, len(inputs))
+    if exact.dtype == inputs.dtype:
+        return exact
+    rounded = exact.astype(inputs.dtype)
+    off = np.abs(rounded.astype(np.float64) - exact.astype(np.float64)).max()
+    return rounded if off <= HELD * scale else exact
+
+
+def kept(inputs: AnyArray, targets: AnyArray) -> np.dtype[Any]:
+    """Return the floating type of the params: float64 where X or y had to stay so."""
+    return np.result_type(inputs, targets) if targets.dtype.kind == "f" else inputs.dtype
 
 
 def classes(y: ArrayLike, length: int, num_classes: int | None, *, name: str = "y") -> tuple[AnyArray, int]:
     """Return the labels as int32 and the number of classes."""
     labels = column(name, y, length)
-    if (labels < 0).any() or (labels != np.floor(labels)).any():
-        msg = f"{name} must hold class numbers 0, 1, 2, …, got {labels[(labels < 0) | (labels != np.floor(labels))][0]:g}. datasets.load encodes other labels."
+    bad = (labels < 0) | (labels != np.floor(labels)) | (labels > EXACT["float32"])
+    if bad.any():
+        msg = (
+            f"{name} must hold class numbers 0, 1, 2, …, got {labels[bad][0]:.15g}. datasets.load encodes other labels."
+        )
         raise ValueError(msg)
-    targets = np.asarray(y).astype(np.int32)
+    targets = labels.astype(np.int32)
     found = np.unique(targets)
     if num_classes is None and (len(found) < 2 or int(found[-1]) != len(found) - 1):
         msg = f"{name} must hold every class 0, …, K-1 with K >= 2 when num_classes is None, got classes {_checks.shown(found.tolist())}."
@@ -123,12 +196,31 @@ def data(inputs: AnyArray, targets: AnyArray, weights: ArrayLike | None) -> dict
     """Return the problem's data: inputs, targets and, where given, weights."""
     out = {"inputs": inputs, "targets": targets}
     if weights is not None:
-        weight = column("weights", weights, len(inputs)).astype(inputs.dtype, copy=False)
-        if (weight < 0).any() or not weight.any():
-            msg = f"weights must be >= 0 and not all 0, got a smallest of {float(weight.min()):g}."
-            raise ValueError(msg)
-        out["weight"] = weight
+        out["weight"] = held("weights", frequencies(weights, len(inputs)), inputs)
     return out
+
+
+def frequencies(weights: ArrayLike, length: int) -> AnyArray:
+    """Return weights (N,), >= 0; a weight of w stands for w rows."""
+    weight = column("weights", weights, length)
+    if (weight < 0).any() or not weight.any():
+        msg = f"weights must be >= 0 and not all 0, got a smallest of {float(weight.min()):g}."
+        raise ValueError(msg)
+    largest = float(weight.max())
+    if not 1 / HEAVIEST <= largest <= HEAVIEST:
+        msg = f"weights must have a largest between {1 / HEAVIEST:g} and {HEAVIEST:g}, got {largest:g}: a weight of w stands for w rows."
+        raise ValueError(msg)
+    return weight
+
+
+def exposures(offset: ArrayLike, inputs: AnyArray) -> AnyArray:
+    """Return the offset of a Poisson model, the log of the exposure, (N,)."""
+    value = column("offset", offset, len(inputs))
+    low, high = float(value.min()), float(value.max())
+    if high > LOG_EXPOSURE or high - low > LOG_RANGE:
+        msg = f"offset must be the log of an exposure, got {low:g} to {high:g}: exposures from exp({low:g}) to exp({high:g}). If these are the exposures themselves, give offset=np.log(exposure)."
+        raise ValueError(msg)
+    return held("offset", value, inputs)
 
 
 def precision(size: int, prior_scale: float, intercept: bool, intercept_prior_scale: float | None) -> Array:
@@ -142,5 +234,15 @@ def precision(size: int, prior_scale: float, intercept: bool, intercept_prior_sc
     return out
 
 
-def _inverse_square(name: str, scale: float) -> float:
-    return 0.0 if scale == math.inf else _checks.positive(name, scale) ** -2
+def scale(name: str, value: float) -> float:
+    """Return a standard deviation > 0 whose square, and the inverse of that, are numbers."""
+    found = _checks.positive(name, value)
+    if not 1 / LARGEST <= found <= LARGEST:
+        flat = " A flat prior is inf." if name != "observation_scale" and found > LARGEST else " Use other units."
+        msg = f"{name} must lie between {1 / LARGEST:g} and {LARGEST:g}, got {found:g}.{flat}"
+        raise ValueError(msg)
+    return found
+
+
+def _inverse_square(name: str, value: float) -> float:
+    return 0.0 if isinstance(value, float | np.floating) and value == math.inf else scale(name, value) ** -2

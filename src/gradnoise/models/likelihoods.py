@@ -130,8 +130,10 @@ def softmax_predict(params: Any, inputs: Any, hyperparams: Any) -> Any:
 
 
 def poisson_predict(params: Any, inputs: Any, hyperparams: Any) -> Any:
-    """Return the rate (...) at exposure 1 for inputs (..., D)."""
+    """Return the expected count (...) for inputs (..., D) at exposure 1, or for ``{"inputs": (..., D), "offset": (...)}``."""
     del hyperparams
+    if isinstance(inputs, dict):
+        return jnp.exp(_predictor(params, inputs["inputs"]) + inputs["offset"])
     return jnp.exp(_predictor(params, inputs))
 
 
@@ -153,7 +155,7 @@ def softmax_sample(key: Any, params: Any, inputs: Any, hyperparams: Any) -> Any:
 
 
 def poisson_sample(key: Any, params: Any, inputs: Any, hyperparams: Any) -> Any:
-    """Return one draw of the count at exposure 1 for each input."""
+    """Return one draw of the count for each input, which is as in `poisson_predict`."""
     return jax.random.poisson(key, poisson_predict(params, inputs, hyperparams)).astype(params.dtype)
 
 

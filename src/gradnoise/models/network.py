@@ -52,15 +52,16 @@ def mlp(
     if _checks.one_of("likelihood", likelihood, ("softmax", "linear")) == "softmax":
         targets, outputs = arguments.classes(y, len(inputs), num_classes)
     else:
-        targets, outputs = arguments.real_targets(y, inputs), 1
-        hyperparams["observation_scale"] = _checks.positive("observation_scale", observation_scale)
+        scale = arguments.scale("observation_scale", observation_scale)
+        targets, outputs = arguments.held("y", y, inputs, scale), 1
+        hyperparams["observation_scale"] = scale
     sizes = [inputs.shape[1], *_checks.integers("widths", widths), outputs]
     gain = 2.0 if activation == "relu" else 1.0
     random = np.random.default_rng(seed_of(key))
-    init = {}
+    init, dtype = {}, arguments.kept(inputs, targets)
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         weight = random.normal(size=(fan_in, fan_out)) * math.sqrt(gain / fan_in)
-        init[f"layer{layer}"] = {"weight": weight.astype(inputs.dtype), "bias": np.zeros(fan_out, inputs.dtype)}
+        init[f"layer{layer}"] = {"weight": weight.astype(dtype), "bias": np.zeros(fan_out, dtype)}
     return Problem(
         densities.NetworkLogLikelihood(network, likelihood),
         arguments.data(inputs, targets, weights),

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise import _checks
 from gradnoise._types import ArrayLike
 from gradnoise.models import arguments
 from gradnoise.models import likelihoods as densities
@@ -30,7 +29,8 @@ def linear_regression(
     Parameters
     ----------
     X, y
-        Inputs (N, D) and targets (N,). float32 and float64 are kept; nothing is standardised.
+        Inputs (N, D) and targets (N,). float32 and float64 are kept; nothing is standardised. Whole numbers are kept exactly, and
+        y beside a float32 X stays float64 where float32 would round it by more than 1e-3 of the observation scale.
     prior_scale
         Standard deviation of the coefficients' prior; ``inf`` is a flat prior.
     observation_scale
@@ -53,12 +53,13 @@ def linear_regression(
     ('x0', 'intercept')
     """
     inputs, labels = arguments.design(X, intercept, names)
-    data = arguments.data(inputs, arguments.real_targets(y, inputs), weights)
+    data = arguments.data(inputs, arguments.column("y", y, len(inputs)), weights)
     precision = arguments.precision(inputs.shape[1], prior_scale, intercept, intercept_prior_scale)
     if observation_scale is None:
         scale = residual_scale(inputs, data["targets"], precision, data.get("weight"))
     else:
-        scale = _checks.positive("observation_scale", observation_scale)
+        scale = arguments.scale("observation_scale", observation_scale)
+    data["targets"] = arguments.held("y", data["targets"], inputs, scale)
     hyperparams = {"prior_precision": precision, "observation_scale": scale}
     return _regression(
         densities.linear_log_likelihood, densities.linear_predict, densities.linear_sample, data, hyperparams, labels
@@ -77,13 +78,19 @@ def logistic_regression(
 ) -> Problem:
     """Return the problem P(y_n = 1) = 1/(1 + exp(-x_n·θ)), θ ~ N(0, prior_scale²); y in {0, 1}.
 
-    Other arguments as in `linear_regression`.
+    k successes in n trials are two rows: y = 1 with weight k, and y = 0 with weight n - k. Other arguments as in `linear_regression`.
     """
     inputs, labels = arguments.design(X, intercept, names)
-    targets = arguments.real_targets(y, inputs)
+    targets = arguments.held("y", y, inputs)
     bad = (targets != 0) & (targets != 1)
     if bad.any():
-        msg = f"y must hold 0 and 1 only, got {targets[bad][0]:g} in row {int(bad.argmax())}. datasets.load encodes other labels; more than two classes need softmax_regression."
+        first = targets[bad][0]
+        other = (
+            "Proportions of n trials are two rows each: y = 1 with the successes as weight, y = 0 with the failures."
+            if ((targets >= 0) & (targets <= 1)).all()
+            else "datasets.load encodes other labels; more than two classes need softmax_regression."
+        )
+        msg = f"y must hold 0 and 1 only, got {first:g} in row {int(bad.argmax())}. {other}"
         raise ValueError(msg)
     hyperparams = {
         "prior_precision": arguments.precision(inputs.shape[1], prior_scale, intercept, intercept_prior_scale)
@@ -145,18 +152,20 @@ def poisson_regression(
 ) -> Problem:
     """Return the problem y_n ~ Poisson(exp(x_n·θ + offset_n)), θ ~ N(0, prior_scale²); counts y.
 
-    `offset` (N,) is the log of an exposure (time at risk, area); `predict` and `sample` are for exposure 1. Other arguments
-    as in `linear_regression`.
+    `offset` (N,) is the log of an exposure (time at risk, area); `predict` and `sample` are for exposure 1, or for inputs
+    ``{"inputs": X, "offset": offset}``. A rate is a count over an exposure: give the count as y. Other arguments as in
+    `linear_regression`.
     """
     inputs, labels = arguments.design(X, intercept, names)
-    targets = arguments.real_targets(y, inputs)
+    targets = arguments.held("y", y, inputs)
     bad = (targets < 0) | (targets != np.floor(targets))
     if bad.any():
-        msg = f"y must hold counts 0, 1, 2, …, got {targets[bad][0]:g} in row {int(bad.argmax())}."
+        way = "A rate is a count over an exposure: give the count as y, with offset=np.log(exposure)."
+        msg = f"y must hold counts 0, 1, 2, …, got {targets[bad][0]:g} in row {int(bad.argmax())}. {way}"
         raise ValueError(msg)
     data = arguments.data(inputs, targets, weights)
     if offset is not None:
-        data["offset"] = arguments.column("offset", offset, len(inputs)).astype(inputs.dtype, copy=False)
+        data["offset"] = arguments.exposures(offset, inputs)
     hyperparams = {
         "prior_precision": arguments.precision(inputs.shape[1], prior_scale, intercept, intercept_prior_scale)
     }
@@ -170,7 +179,7 @@ def _regression(log_likelihood: Any, predict: Any, sample: Any, data: Any, hyper
     return Problem(
         log_likelihood,
         data,
-        np.zeros(inputs.shape[1], inputs.dtype),
+        np.zeros(inputs.shape[1], arguments.kept(inputs, data["targets"])),
         densities.normal_log_prior,
         hyperparams=hyperparams,
         predict=predict,

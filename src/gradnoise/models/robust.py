@@ -59,16 +59,17 @@ def robust_linear_regression(
     array([0.169, 0.98 ])
     """
     inputs, labels = arguments.design(X, intercept, names)
-    targets = arguments.real_targets(y, inputs)
+    targets = arguments.column("y", y, len(inputs))
     power = _checks.positive("beta", beta)
     data = arguments.data(inputs, targets, weights)
     precision = arguments.precision(inputs.shape[1], prior_scale, intercept, intercept_prior_scale)
-    scale = None if observation_scale is None else _checks.positive("observation_scale", observation_scale)
+    scale = None if observation_scale is None else arguments.scale("observation_scale", observation_scale)
     start, scale = _graduated(inputs, targets, precision, data.get("weight"), power, scale)
+    data["targets"] = arguments.held("y", targets, inputs, scale)
     return Problem(
         densities.robust_log_likelihood,
         data,
-        start.astype(inputs.dtype),
+        start.astype(arguments.kept(inputs, data["targets"])),
         densities.normal_log_prior,
         hyperparams={"prior_precision": precision, "observation_scale": scale, "beta": power},
         predict=densities.linear_predict,
@@ -95,7 +96,14 @@ def _graduated(
 
 
 def _ridge(x: Array, y: Array, weights: Array, precision: Array) -> Array:
-    return np.asarray(np.linalg.lstsq(x.T @ (weights[:, None] * x) + np.diag(precision), x.T @ (weights * y))[0])
+    """Return the weighted ridge solution, refined once from its own residuals: columns and y far from 0 keep their digits."""
+    gram, theta = x.T @ (weights[:, None] * x) + np.diag(precision), np.zeros(x.shape[1])
+    unit = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+    inner = gram / np.outer(unit, unit)
+    for _ in range(2):
+        slope = x.T @ (weights * (y - x @ theta)) - precision * theta
+        theta = theta + np.linalg.lstsq(inner, slope / unit)[0] / unit
+    return np.asarray(theta)
 
 
 def _spread(residuals: Array) -> float:
