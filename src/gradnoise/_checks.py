@@ -55,7 +55,7 @@ def _number(name: str, value: Any) -> float:
     ):
         msg = f"{name} must be a finite number, got {shown(value)}."
         raise TypeError(msg)
-    if np.iscomplexobj(value):
+    if np.iscomplexobj(value) or getattr(getattr(value, "dtype", None), "kind", "f") in "mMSUO":  # dates, text
         msg = f"{name} must be a real number, got {shown(value)}."
         raise TypeError(msg)
     try:
