@@ -26,7 +26,7 @@ FLOORS = {
 }  # fmt: skip
 CELLAR = "_types"  # array types only: the rest of the ground floor stands on it
 # known breaches of "no module has the name of a public function beside it": to be renamed, never added to
-NO_JAX = {"_types", "_checks", "_files", "_text", "results", "theory", "diagnose", "testing", "scaling", "datasets", "sde"}
+NO_JAX = {"_types", "_checks", "_files", "_text", "results", "theory", "diagnose", "testing", "scaling", "datasets", "sde"}  # fmt: skip
 
 
 def unit_of(module: str) -> str:
