@@ -38,10 +38,6 @@ app = typer.Typer(
 )
 
 
-class _Interrupted(Exception):
-    """Ctrl-C while a report was made; the text says what was kept."""
-
-
 def main() -> None:
     """Run the command line; a bad argument or file is one line on stderr and exit code 2."""
     try:
@@ -49,9 +45,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer turns Ctrl-C into this
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; nothing was finished", INTERRUPTED)
-    except _Interrupted as stop:
-        _stop(str(stop), INTERRUPTED)
+        _stop("interrupted; the stages that were finished are in report.json", INTERRUPTED)
     except MemoryError as error:
         _stop(f"there is not enough memory: {error or 'select rows or columns first'}", 2)
     except (ValueError, TypeError, OSError) as error:
@@ -182,7 +176,7 @@ def report_command(
     _set_up_jax()
     from gradnoise import pages
 
-    with _one_line_warnings(), _interruptions(out):
+    with _one_line_warnings():
         command = shlex.join(["gradnoise", *sys.argv[1:]])
         made = pages.report(table, out=out, name=name, progress=not quiet, command=command, **settings)
     if as_json:
@@ -268,26 +262,6 @@ def _cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return base / "gradnoise" / "jax"
-
-
-@contextlib.contextmanager
-def _interruptions(out: Path) -> Iterator[None]:
-    """Turn Ctrl-C into what is true: stages are in report.json only where this run has written it."""
-
-    def written() -> tuple[int, int] | None:
-        with contextlib.suppress(OSError):
-            found = (out / "report.json").stat()
-            return found.st_mtime_ns, found.st_ino
-        return None
-
-    before = written()
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        kept = written() not in (None, before)
-        told = "the stages that were finished are in report.json" if kept else "nothing was finished"
-        msg = f"interrupted; {told}"
-        raise _Interrupted(msg) from stop
 
 
 @contextlib.contextmanager
