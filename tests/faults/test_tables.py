@@ -602,15 +602,6 @@ def test_exposure_given_as_offset(put):
         datasets.load(rates, target="y", model="logistic")
 
 
-def test_interrupted_before_anything_was_written(put, run, tmp_path):
-    """F: report.json is named only where this run has written it; an older one is not its own."""
-    name = put(table({"a": number, "y": number}))
-    (tmp_path / "gradnoise-report").mkdir()
-    (tmp_path / "gradnoise-report" / "report.json").write_text("{}")
-    code, told, _ = run(name, "--target", "y", "--model", "linear")
-    assert (code, told) == (130, "gradnoise: interrupted; nothing was finished\n")
-
-
 BAD = [
     ("", []), ("\n\n", []), ("a,y\n", []), ("a,y\n1,2\n", []), ("a,y\n1,2\n3,2\n", []), ("a,y\n1,2\n1,3\n", []), ("a;y\n1;2\n", []),
     ("a,z\n1,2\n", []), ("# c\na,y\n1,2\n", []), ("a,a,y\n1,2,3\n", []), ("1,2\n3,4\n", []), ("a,y\n1,2,3,4\n5,6\n", []),
