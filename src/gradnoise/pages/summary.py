@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import kl_limit
-from gradnoise.pages.verdicts import SILENT, UNSETTLED, apart, counted
+from gradnoise.infer.readable import apart
+from gradnoise.pages.verdicts import SILENT, UNSETTLED, counted
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
