@@ -152,8 +152,8 @@ def judge(
     if shape is not None:
         numbers["shape_divergence"] = shape.divergence
     if nearness is not None:
-        apart = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
-        beside += of_law(nearness, numbers, max(designed, apart), MOST_KL)
+        own = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
+        beside += of_law(nearness, numbers, max(designed, own), MOST_KL)
     on_widths, numbers = about_widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit, remedy)
     if against:
