@@ -174,6 +174,16 @@ def test_calibrating_is_not_advised_where_the_sandwich_rests_on_few_rows() -> No
     assert "no remedy" in told
 
 
+def test_calibrating_all_the_same_says_what_speaks_against_it() -> None:
+    x, y = all_of_one_label()
+    for inputs, spoken in ((x, True), (x[:, :1], False)):
+        problem = models.logistic_regression(inputs, y, 10.0)
+        run = gn.infer.corrected_langevin(problem, batch_size=50, num_draws=50, progress=False)
+        assert run.verdict.numbers["misspecified_directions"] == 0
+        assert "calibrate" not in " ".join(run.verdict.reasons)
+        assert ("may not cover" in " ".join(run.calibrate().verdict.reasons)) == spoken
+
+
 def test_weights_count_as_rows_and_the_sandwich_of_weighted_rows_is_not_advised() -> None:
     r = np.random.default_rng(2)
     x, w = r.normal(size=(400, 2)), r.integers(1, 5, 400)

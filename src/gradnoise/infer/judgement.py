@@ -12,6 +12,7 @@ from scipy import stats
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
 from gradnoise.infer.doubts import about_widths, doubts_of, of_law
+from gradnoise.infer.readable import apart
 from gradnoise.infer.shape import Shape
 from gradnoise.infer.spreads import along_directions, spread
 from gradnoise.infer.widths import Widths
@@ -138,7 +139,7 @@ def judge(
             )
     if drift_matters and noise_drift > DRIFT_LIMIT:
         said = (
-            f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.4g} times that at the mode "
+            f"The gradient noise is not constant: averaged over the posterior it is {apart(noise_drift, DRIFT_LIMIT)} times that at the mode "
             f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
         )
         # before a run that averages the noise rightly it is a doubt; on top of a law that is wrong anyway, or after a run, a fault
@@ -151,8 +152,8 @@ def judge(
     if shape is not None:
         numbers["shape_divergence"] = shape.divergence
     if nearness is not None:
-        apart = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
-        beside += of_law(nearness, numbers, max(designed, apart), MOST_KL)
+        own = numbers.get("simulated_kl_to_target", 0.0) - numbers.get("kl_floor", 0.0)
+        beside += of_law(nearness, numbers, max(designed, own), MOST_KL)
     on_widths, numbers = about_widths(widths, target, limit, numbers)
     known = _by_design(dim, predicted, target, designed, limit, remedy)
     if against:

@@ -26,6 +26,7 @@ DRAWS, FEWER = 99, 39  # data sets drawn from the fitted model: a false alarm in
 CHEAP, AFFORDABLE = 1e6, 4e6  # N·D² up to which all are drawn, and up to which all rows are used
 PARTS = (0.1, 0.5, 0.9)  # quantiles that standardise a statistic, each side by itself
 LEAST_ROWS = 20  # a parameter, of a choice of rows
+TIE = 1e-6  # discrete responses make equal data sets
 LEAST_SCALE = 0.02  # of a log ratio: below, scatter is rounding
 ERRORS, NARROW_ERRORS, ROWS = (
     5.0,
@@ -109,18 +110,18 @@ def fit_of(problem: Any, mean: Array, hessian: Array, prior: Array) -> Fit:
     White (1982), "Maximum likelihood estimation of misspecified models", whose information-matrix test this is, with the law of Horowitz
     (1994), "Bootstrap-based critical values for the information matrix test", since the asymptotic one is far off.
     """
-    model = regression_of(problem)
+    count, size = problem.num_examples, len(mean)
+    most, chosen = int(AFFORDABLE / size**2), None
+    if count > most:
+        if most < LEAST_ROWS * size:
+            return _scattered(problem, mean, hessian, prior)
+        chosen = np.sort(np.random.default_rng(1).choice(count, most, replace=False))
+    model = regression_of(problem, chosen)
     if model is None:
         return _scattered(problem, mean, hessian, prior)
-    count, size = len(model.inputs), len(mean)
-    rows, weighted = int(AFFORDABLE / size**2), bool((model.weight != 1).any())
     try:
-        if count > rows:
-            if rows < LEAST_ROWS * size:
-                return _scattered(problem, mean, hessian, prior)
-            model = model.some(np.sort(np.random.default_rng(1).choice(count, rows, replace=False)))
         with np.errstate(all="ignore"):  # a drawn data set may overflow: it is left out
-            return _drawn(model, mean)._replace(all_rows=count <= rows, weighted=weighted)
+            return _drawn(model, mean)._replace(all_rows=chosen is None, weighted=bool((model.weight != 1).any()))
     except np.linalg.LinAlgError:
         return _scattered(problem, mean, hessian, prior)
 
@@ -201,7 +202,7 @@ def _off(seen: Array, drawn: list[Array]) -> tuple[Array, Array]:
     scale = np.where(apart > 0, high - middle, middle - low)
     apart = np.abs(apart) / np.maximum(scale, LEAST_SCALE)
     # what a data set holds exactly (the score of a level's own rows) scatters by rounding: no evidence
-    off = (apart[0] > apart[1:].max()) & (np.abs(seen - middle) > DIFFERENT)
+    off = (apart[0] > (1 + TIE) * apart[1:].max()) & (np.abs(seen - middle) > DIFFERENT)
     return off, middle
 
 

@@ -238,7 +238,8 @@ class Posterior:
     def calibrate(self, target: str | ArrayLike = "sandwich", *, mean: ArrayLike | None = None) -> Posterior:
         """Move the draws to another mean and covariance by the linear map that moves them least; shape is kept.
 
-        Location-scale calibration (arXiv 2511.15320): robust widths without another run.
+        Location-scale calibration (arXiv 2511.15320): robust widths without another run. The sandwich helps where the model is
+        misspecified and many rows speak of every parameter; the verdict says where it does not.
 
         Parameters
         ----------
@@ -262,6 +263,12 @@ class Posterior:
             f"Calibrated: moved to a given mean and covariance, variances times {ratios[0]:.3g} to {ratios[-1]:.3g}; right as "
             f"far as that covariance is, whatever the draws were. Before: {self.verdict.level}."
         )
+        if (
+            isinstance(target, str)
+            and hasattr(self.plan, "widths")
+            and (against := self.plan.widths.fit.against_sandwich())
+        ):
+            said += f" Intervals by the sandwich may not cover, for {against}."
         verdict = Verdict("approximate", (said,), dict(self.verdict.numbers))
         return dataclasses.replace(
             self,

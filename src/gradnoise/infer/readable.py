@@ -20,3 +20,16 @@ def percent(share: float) -> str:
     if share >= 10:
         return f"a factor {number(1 + share)}"
     return f"{number(100 * share)} %"
+
+
+def apart(value: float, limit: float) -> str:
+    """Write a number with three digits, or with as many more as show on which side of a limit, or of its inverse, it lies.
+
+    >>> apart(1.2345, 1.1), apart(1.10004, 1.1)
+    ('1.23', '1.10004')
+    """
+    for digits in range(3, 17):
+        text = f"{value:.{digits}g}"
+        if all((float(text) > one) == (value > one) for one in (limit, 1 / limit)):
+            break
+    return text

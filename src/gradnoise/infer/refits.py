@@ -57,13 +57,6 @@ class Regression:
         """K for softmax, else 1."""
         return int(len(self.precision) // self.inputs.shape[1])
 
-    def some(self, rows: Array) -> Regression:
-        """Return the model of these rows, with the prior weakened as the rows are."""
-        data = (self.inputs[rows], self.targets[rows], self.weight[rows], self.offset[rows])
-        return Regression(
-            self.kind, *data, self.precision * len(rows) / len(self.inputs), scale=self.scale, beta=self.beta
-        )
-
     def predictor(self, vector: Array) -> Array:
         """Return x·θ + offset, (N,) or (N, K)."""
         if self.kind == "softmax":
@@ -153,24 +146,31 @@ class Regression:
         return vector, self.slope_and_curvature(vector)[1]
 
 
-def regression_of(problem: Any) -> Regression | None:
-    """Return a problem of `gradnoise.models` as a `Regression`; None for any other."""
+def regression_of(problem: Any, rows: Array | None = None) -> Regression | None:
+    """Return a problem of `gradnoise.models` as a `Regression`; None for any other.
+
+    `rows`: numbers of the rows to take, with the prior weakened as the rows are; None: all.
+    """
     kind, data, held = KINDS.get(problem.log_likelihood), problem.data, problem.hyperparams
     if kind is None or problem.log_prior not in (None, likelihoods.normal_log_prior):
         return None
-    inputs = np.asarray(data["inputs"], np.float64)
+    shape, which = np.shape(problem.init), slice(None) if rows is None else rows
+    inputs = np.asarray(np.asarray(data["inputs"])[which], np.float64)
     count = len(inputs)
-    precision = 0.0 if problem.log_prior is None else held["prior_precision"]
-    shape = np.shape(problem.init)
     if inputs.ndim != 2 or shape[0] != inputs.shape[1]:
         return None
+
+    def column(name: str, usual: float) -> Array:
+        return np.asarray(np.asarray(data[name])[which], np.float64) if name in data else np.full(count, usual)
+
+    precision = 0.0 if problem.log_prior is None else held["prior_precision"]
     return Regression(
         kind,
         inputs,
-        np.asarray(data["targets"], np.float64),
-        np.asarray(data.get("weight", np.ones(count)), np.float64),
-        np.asarray(data.get("offset", np.zeros(count)), np.float64),
-        np.broadcast_to(np.asarray(precision, np.float64), shape).ravel(),
+        column("targets", 0.0),
+        column("weight", 1.0),
+        column("offset", 0.0),
+        np.broadcast_to(np.asarray(precision, np.float64), shape).ravel() * (count / problem.num_examples),
         float(held["observation_scale"]) if kind in ("linear", "robust") else 1.0,
         float(held["beta"]) if kind == "robust" else 0.0,
     )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradnoise.infer.posterior import kl_limit
+from gradnoise.infer.readable import apart
 from gradnoise.pages.units import disagreement
-from gradnoise.pages.verdicts import SILENT, UNSETTLED, apart, counted
+from gradnoise.pages.verdicts import SILENT, UNSETTLED, counted
 
 Sentence = dict[str, str]
 LEVELS = {"trustworthy": "good", "approximate": "warn", "not trustworthy": "bad", "not run": "info"}
@@ -178,7 +179,7 @@ def _constant_sgd(rows: list[dict[str, Any]], batch_size: int, judged: str) -> S
         kl = _number(worst, f"kl_to_{judged}", f"KL to the {JUDGES[judged]} {{}}")
         said = "; ".join(part for part in (ratio, kl) if part)
         some = "" if len(condemned) == len(rows) else f" in {len(condemned)} of {len(rows)} settings"
-        text = f"Constant SGD is not trustworthy here{some} at batch size {batch_size}: {worst['reasons'][0]}"
+        text = f"Constant SGD is not trustworthy here at batch size {batch_size}{some}: {worst['reasons'][0]}"
         return {"level": "bad", "text": text + (f" So for {_kind(worst)}: {said}." if said else "")}
     run = [row for row in rows if row[f"kl_to_{judged}"] is not None]
     best = min(run, key=lambda row: row[f"kl_to_{judged}"], default=None)

@@ -57,19 +57,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def apart(value: float, limit: float) -> str:
-    """Write a number with three digits, or with as many more as show on which side of a limit, or of its inverse, it lies.
-
-    >>> apart(1.2345, 1.1), apart(1.10004, 1.1)
-    ('1.23', '1.10004')
-    """
-    for digits in range(3, 17):
-        text = f"{value:.{digits}g}"
-        if all((float(text) > one) == (value > one) for one in (limit, 1 / limit)):
-            break
-    return text
-
-
 def verdict(section: dict[str, Any]) -> dict[str, str]:
     """Judge the section from its numbers: are both laws as predicted."""
     parts = [_judged(section, "", "independent batches"), _judged(section, "shuffled_", "shuffled epochs")]
