@@ -105,7 +105,7 @@ def test_epochs_that_keep_a_last_batch_follow_the_closed_form() -> None:
         gn.oracles.minibatch(13, "shuffled", drop_last=False),
         gn.rule(optax.sgd, learning_rate=0.3),
         num_steps=80 + 32 * 13,
-        num_chains=1024,
+        num_chains=1280,
         key=6,
         burn_in=80,
         record=gn.record.draws(every=13),  # 1 modulo the four steps of an epoch: every position in turn
