@@ -104,15 +104,15 @@ def test_epochs_that_keep_a_last_batch_follow_the_closed_form() -> None:
         table.problem(),
         gn.oracles.minibatch(13, "shuffled", drop_last=False),
         gn.rule(optax.sgd, learning_rate=0.3),
-        num_steps=80 + 48 * 13,
-        num_chains=2048,
+        num_steps=80 + 32 * 13,
+        num_chains=1280,
         key=6,
         burn_in=80,
         record=gn.record.draws(every=13),  # 1 modulo the four steps of an epoch: every position in turn
         progress=False,
     )
     draws = np.asarray(run.draws, np.float64)
-    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.1}
+    check = {"mean": np.zeros(table.D), "false_fail": 1e-6, "detects": 0.15}
     independent = gn.theory.stationary_covariance(h, c, **settings)
     for position, sample in (("end", draws[:, 3::4]), ("mean", draws)):
         predicted, dropped = (
@@ -121,7 +121,7 @@ def test_epochs_that_keep_a_last_batch_follow_the_closed_form() -> None:
         )
         assert (np.linalg.eigvalsh(predicted - independent) > 0).all()
         assert_covariance(sample, predicted, **check)
-        wrong = {"rest dropped": dropped, "independent batches": independent, "noise x 1.15": 1.15 * predicted}
+        wrong = {"rest dropped": dropped, "independent batches": independent, "noise x 1.2": 1.2 * predicted}
         for defect, law in wrong.items():
             assert_fails(lambda law=law, sample=sample: assert_covariance(sample, law, **check), defect=defect)
 

@@ -119,16 +119,17 @@ def line(n, seed=0):
 def test_runs_are_the_same_bits_however_they_are_cut(n, tmp_path):
     """Both permutations (sorted below 1024 rows, a network above), cut inside epochs, resumed from disk, with a control variate."""
     problem, settings = line(n), {"num_chains": 2, "record": gn.record.draws(every=7), "progress": False}
-    for oracle in (
-        gn.oracles.minibatch(40, "shuffled", drop_last=False),
-        gn.oracles.control_variate(40, gn.find_mode(problem), sampling="shuffled", drop_last=False),
-    ):
-        process = gn.processes.langevin(oracle, learning_rate=0.05, num_examples=n)
-        whole = gn.simulate(problem, process, num_steps=300, **settings)
-        half = gn.simulate(problem, process, num_steps=131, **settings)
-        again = gn.Run.load(half.save(tmp_path / f"{n}")).extend(169, progress=False)
-        np.testing.assert_array_equal(again.draws, whole.draws)
-        np.testing.assert_array_equal(again.state, whole.state)
+    made = {"sampling": "shuffled", "drop_last": False}
+    zero = np.zeros(2)
+    oracle = (
+        gn.oracles.minibatch(40, **made) if n < 1024 else gn.oracles.control_variate(40, zero, gradient=zero, **made)
+    )
+    process = gn.processes.langevin(oracle, learning_rate=0.05, num_examples=n)
+    whole = gn.simulate(problem, process, num_steps=300, **settings)
+    half = gn.simulate(problem, process, num_steps=131, **settings)
+    again = gn.Run.load(half.save(tmp_path / f"{n}")).extend(169, progress=False)
+    np.testing.assert_array_equal(again.draws, whole.draws)
+    np.testing.assert_array_equal(again.state, whole.state)
 
 
 def test_a_checkpoint_of_the_other_epoch_is_another_run(tmp_path):
@@ -167,15 +168,15 @@ def test_every_step_is_the_step_of_a_loader():
 def test_langevin_keeps_the_rest_where_asked_and_predicts_it():
     """121 = 3·40 + 1: the sampler's plan, its steps between draws, and what it draws."""
     problem = line(121)
-    settings = {"batch_size": 40, "step_size": 2e-4, "sampling": "shuffled"}
+    settings = {"batch_size": 40, "step_size": 2e-3, "sampling": "shuffled"}
     kept, dropped = (gn.infer.plan("langevin", problem, drop_last=drop, **settings) for drop in (False, True))
     assert kept.settings["drop_last"] is False
     assert int(kept.iact) % 2 == 1  # prime to the four steps of an epoch
     wider = np.diag(kept.predicted_covariance) / np.diag(dropped.predicted_covariance)
     assert wider.min() > 1.02
-    draws = kept.run(num_draws=150, num_chains=128, progress=False).draws
+    draws = kept.run(num_draws=60, num_chains=128, progress=False).draws
     ratio = np.var(np.asarray(draws, float).reshape(-1, 2), axis=0) / np.diag(kept.predicted_covariance)
-    assert_allclose(ratio, 1, atol=0.04)  # 19 200 nearly independent draws: a standard error of .011
+    assert_allclose(ratio, 1, atol=0.09)  # 7 680 nearly independent draws: a standard error of .016
 
 
 def test_a_choice_plans_the_epoch_that_is_asked_for():

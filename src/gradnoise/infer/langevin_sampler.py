@@ -299,9 +299,8 @@ def _plan(
 
 
 def _steps_per_epoch(num_examples: int, settings: dict[str, Any]) -> int:
-    return num_examples // settings["batch_size"] + (
-        not settings["drop_last"] and num_examples % settings["batch_size"] > 0
-    )
+    whole, rest = divmod(num_examples, int(settings["batch_size"]))
+    return whole + int(rest > 0 and not settings["drop_last"])
 
 
 def _through_all_positions(iact: float, per_epoch: int) -> float:

@@ -268,7 +268,11 @@ def _law(hessian: Array, noise: Array, persistent: Array, update: _Update) -> Ar
     if update.sampling == "shuffled":
         total = theory.stationary_covariance(hessian, persistent, **common)
         # what changes from epoch to epoch is independent from step to step; over an epoch the law knows its mean alone
-        size = {"num_examples": update.num_examples, "batch_size": update.batch_size, "drop_last": update.drop_last}
+        size: dict[str, Any] = {
+            "num_examples": update.num_examples,
+            "batch_size": update.batch_size,
+            "drop_last": update.drop_last,
+        }
         fresh = theory.epoch_noise_autocovariance(_semidefinite(noise - persistent), lag=0, **size)
         rest = {**common, "sampling": "with_replacement", "batch_size": 1, "drop_last": True}
         total = total + theory.stationary_covariance(hessian, fresh, **rest)
