@@ -9,6 +9,7 @@ import numpy as np
 
 from gradnoise import _checks, derivatives, measure, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.engine import Divergence
 from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.linear_plans import from_chain
@@ -23,6 +24,7 @@ from gradnoise.rules import preconditioned_sgd, rule
 from gradnoise.theory.tuning import NoSetting
 
 FARTHEST = 1e10  # times the posterior's variance that a target may be, or one over it: beyond, float64 does not resolve the step
+UNLIKE = 1e4  # ratio of two parameters' scales from which on float32 does not hold both
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
 TEMPERED, SETTLED = 60, 1e-8  # iterations, and nats between two of them, of the law of a tempered posterior
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
@@ -120,9 +122,42 @@ def constant_sgd(
         adapt=adapt,
         key=key,
     )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
+    try:
+        return plan.run(
+            num_draws=num_draws,
+            num_chains=num_chains,
+            key=key,
+            thin=thin,
+            burn_in=burn_in,
+            progress=progress,
+            **simulation,
+        )
+    except Divergence as error:
+        if (
+            isinstance(plan, Plan)
+            and isinstance(plan.settings["preconditioner"], str)
+            and plan.settings["preconditioner"] != "matrix"
+        ):
+            error.args = (f"{str(error).split(' The usual cause')[0]} {_why_diverged(plan)}",)
+        raise
+
+
+def _why_diverged(plan: Plan) -> str:
+    """Say what makes chains diverge at a step that was tuned here: not its size where the law lies."""
+    law = plan.where.law
+    scales = np.sqrt(np.diag(plan.where.hessian))
+    if scales.max() > UNLIKE * scales.min():
+        cause = (
+            f"the columns are badly scaled (curvatures differ by a factor {(scales.max() / scales.min()) ** 2:.2g}), so that rounding "
+            "alone moves the chains: use datasets.standardise"
+        )
+    else:
+        cause = (
+            f"the noise of a batch and the curvature change with the distance from the mode (over the posterior the noise is "
+            f"{law.noise_drift:.3g} times that at the mode), and single batches throw chains to where the step is too large: use "
+            "infer.corrected_langevin, infer.sample or a larger batch_size"
+        )
+    return f"The step was tuned for these data and is {plan.settings['stability']:.2g} of the stability edge around the mode; but {cause}."
 
 
 def plan_constant_sgd(
