@@ -307,7 +307,7 @@ def test_a_law_or_mode_of_another_problem_is_refused(kind: str) -> None:
     mode = gn.find_mode(first)
     law = gn.measure.gaussian_law(first, mode)
     for name, take in TAKERS.items():
-        with pytest.raises(ValueError, match="law must be measure.gaussian_law of this problem"):
+        with pytest.raises(ValueError, match=r"law must be measure\.gaussian_law of this problem"):
             take(second, law=law)
         with pytest.raises(ValueError, match="mode must be a mode of this problem"):
             take(second, mode=mode)
