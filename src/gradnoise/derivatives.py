@@ -76,7 +76,8 @@ def check_mode(name: str, problem: Differentiable, mode: Any) -> None:
         off.append(f"the loss there is {value:.6g}, not {mode.loss:.6g}")
     if mode.hessian is not None:
         curvature = hessian(problem, mode.vector)
-        away = float(np.sqrt(problem.num_examples * max(slope @ np.linalg.solve(mode.hessian, slope), 0.0)))
+        squared = float(slope @ np.linalg.solve(mode.hessian, slope))
+        away = float(np.sqrt(problem.num_examples * max(squared, 0.0)))
         if away > 0.1 + 2 * mode.distance:
             off.append(f"it is {away:.3g} posterior standard deviations from a minimum")
         if _apart(curvature, mode.hessian, mode.hessian) > _NEAR:
