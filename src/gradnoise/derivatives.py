@@ -71,12 +71,17 @@ def check_mode(name: str, problem: Differentiable, mode: Any) -> None:
     if mode in _OWNERS and _OWNERS[mode]() is problem:
         return
     value, slope = loss_and_gradient(problem, mode.vector)
-    off = [f"the loss there is {value:.6g}, not {mode.loss:.6g}"] * (abs(value - mode.loss) > _ALIKE * (1 + abs(value)))
+    off = []
+    if abs(value - mode.loss) > _ALIKE * (1 + abs(value)):
+        off.append(f"the loss there is {value:.6g}, not {mode.loss:.6g}")
     if mode.hessian is not None:
         curvature = hessian(problem, mode.vector)
-        away = float(np.sqrt(problem.num_examples * max(slope @ np.linalg.solve(mode.hessian, slope), 0.0)))
-        off += [f"it is {away:.3g} posterior standard deviations from a minimum"] * (away > 0.1 + 2 * mode.distance)
-        off += ["the curvature there is another"] * (_apart(curvature, mode.hessian, mode.hessian) > _NEAR)
+        squared = float(slope @ np.linalg.solve(mode.hessian, slope))
+        away = float(np.sqrt(problem.num_examples * max(squared, 0.0)))
+        if away > 0.1 + 2 * mode.distance:
+            off.append(f"it is {away:.3g} posterior standard deviations from a minimum")
+        if _apart(curvature, mode.hessian, mode.hessian) > _NEAR:
+            off.append("the curvature there is another")
     if off:
         msg = f"{name} must be a mode of this problem, but {' and '.join(off)}: it was found for other data, prior or hyperparameters. Give gn.find_mode(problem), or leave it out."
         raise ValueError(msg)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
-from gradnoise import _checks, _tree, derivatives, theory
+from gradnoise import _checks, _tree, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import AnyArray, Array, Pytree
-from gradnoise.measure import stationary_law
+from gradnoise.infer.learning_laws import covariance_of, own_law_of, step_of
 from gradnoise.problem import Problem
 
 LAWS = ("constant_sgd", "own", "posterior", "plug_in")
@@ -22,7 +22,6 @@ CURVATURE_ROWS = 2048  # examples that the curvature in η is taken from
 NEARING, NEAR = 60, 0.1  # steps of EM before the root is sought, and the move at which they are near it
 FARTHEST = 30.0  # of a log hyperparameter from where it was given: beyond, it has run away
 SETTLED, ROUGHLY = 1e-7, 2e-3  # of a fixed point's equation, relative to its curvature; where the law in it is iterated
-STEP_CHANGE, STEPS = 1e-3, 30  # relative change of Tr C at which step and law agree, and the rounds that they may take
 
 
 @dataclass(frozen=True)
@@ -266,11 +265,12 @@ def fixed_point(
         problem = joint.at(log)
         found = modes.find_mode(problem, init=here["init"])
         here["init"] = found.vector
-        centre = found.vector
+        centre: Array = found.vector
+        covariance: Array | None
         if law == "own":
-            centre, covariance = _own_law(problem, found, batch_size, sampling, rate)
+            centre, covariance = own_law_of(problem, found, batch_size, sampling, rate)
         else:
-            covariance = _covariance(problem, found, law, batch_size, sampling, rate)
+            covariance = covariance_of(problem, found, law, batch_size, sampling, rate)
         points = centre[None]
         if covariance is not None:
             values, vectors = np.linalg.eigh(covariance)
@@ -299,67 +299,12 @@ def fixed_point(
     )
 
 
-def _covariance(
-    problem: Problem, mode: Any, law: str, batch_size: int | None, sampling: str, rate: Any
-) -> Array | None:
-    """Covariance (D, D) of q around the mode, or None where it is 0."""
-    if law == "plug_in":
-        return None
-    hessian = derivatives.hessian(problem, mode.vector)
-    if law == "posterior":
-        return np.asarray(np.linalg.inv(problem.num_examples * hessian), np.float64)
-    noise = derivatives.gradient_moments(problem, mode.vector)[1]
-    step, common = _step(problem, hessian, noise, batch_size, sampling, rate)
-    return theory.stationary_covariance(
-        hessian, noise, learning_rate=1.0, preconditioner=step, time="continuous", **common
-    )
-
-
-def _own_law(problem: Problem, mode: Any, batch_size: int | None, sampling: str, rate: Any) -> tuple[Array, Array]:
-    """Mean (D,) and covariance (D, D) of constant SGD in discrete time, noise and the step tuned to it averaged over that law itself."""
-    hessian = derivatives.hessian(problem, mode.vector)
-    noise = derivatives.gradient_moments(problem, mode.vector)[1]
-    start = None
-    for _ in range(STEPS):
-        step, common = _step(problem, hessian, noise, batch_size, sampling, rate)
-        found = stationary_law(
-            problem, mode, learning_rate=1.0, preconditioner=step, start=start, batch_size=common["batch_size"],
-            sampling=sampling,
-        )  # fmt: skip
-        if found is None:
-            msg = "constant SGD has no stationary law at this step."
-            raise RuntimeError(msg)
-        change = np.abs(np.diag(found.gradient_covariance) / np.maximum(np.diag(noise), 1e-300) - 1).max()
-        noise, start = found.gradient_covariance, found.covariance
-        if change < STEP_CHANGE or not isinstance(rate, str):
-            return found.mean, found.covariance
-    msg = "the step and the law of constant SGD do not settle together."
-    raise RuntimeError(msg)
-
-
 def relaxation_rates(joint: Joint, log: Array, *, batch_size: int, sampling: str, rate: Any) -> Array:
     """Return the eigenvalues (D,) of P H at the mode at η, ascending: a direction shrinks by 1 - r a step, stable for r < 2."""
     problem = joint.at(log)
     vector = modes.find_mode(problem).vector
     hessian = derivatives.hessian(problem, vector)
     noise = derivatives.gradient_moments(problem, vector)[1]
-    step = _step(problem, hessian, noise, batch_size, sampling, rate)[0]
+    step = step_of(problem, hessian, noise, batch_size, sampling, rate)[0]
     root = np.linalg.cholesky(hessian)
     return np.asarray(np.linalg.eigvalsh(root.T @ step @ root))
-
-
-def _step(
-    problem: Problem, hessian: Array, noise: Array, batch_size: int | None, sampling: str, rate: Any
-) -> tuple[Array, dict[str, Any]]:
-    """Step P (D, D) of constant SGD, and how it samples."""
-    common: dict[str, Any] = {
-        "batch_size": _checks.batch_size(batch_size, problem.num_examples, sampling),
-        "num_examples": problem.num_examples,
-        "sampling": sampling,
-    }
-    if isinstance(rate, str):
-        kind = {"scalar": "scalar", "diagonal": "diagonal_closed"}[rate]
-        step = theory.optimal_preconditioner(hessian, noise, kind=kind, time="continuous", **common)
-    else:
-        step = np.asarray(rate) if np.ndim(rate) else float(rate) * np.eye(len(hessian))
-    return step, common

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Unpack
 
 import numpy as np
 
-from gradnoise import _checks, derivatives, measure, theory
+from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
+from gradnoise.engine import Divergence
 from gradnoise.infer.adaptation import adapted
 from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.linear_plans import from_chain
+from gradnoise.infer.other_targets import over_the_sandwich, tempered
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_moves, check_run, place
-from gradnoise.measure import score_averages
-from gradnoise.measure.self_consistent import mirrored_normals
+from gradnoise.infer.thrown import why_thrown
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
@@ -24,7 +24,6 @@ from gradnoise.theory.tuning import NoSetting
 
 FARTHEST = 1e10  # times the posterior's variance that a target may be, or one over it: beyond, float64 does not resolve the step
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
-TEMPERED, SETTLED = 60, 1e-8  # iterations, and nats between two of them, of the law of a tempered posterior
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
 
 
@@ -120,9 +119,24 @@ def constant_sgd(
         adapt=adapt,
         key=key,
     )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
+    try:
+        return plan.run(
+            num_draws=num_draws,
+            num_chains=num_chains,
+            key=key,
+            thin=thin,
+            burn_in=burn_in,
+            progress=progress,
+            **simulation,
+        )
+    except Divergence as error:
+        if (
+            isinstance(plan, Plan)
+            and isinstance(plan.settings["preconditioner"], str)
+            and plan.settings["preconditioner"] != "matrix"
+        ):
+            error.args = (f"{str(error).split(' The usual cause')[0]} {why_thrown(plan)}",)
+        raise
 
 
 def plan_constant_sgd(
@@ -174,9 +188,9 @@ def plan_constant_sgd(
         return plan_large_sgd(problem, batch_size=size, preconditioner=kind, mode=mode, sampling=sampling, key=key)
     where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     if isinstance(aim, str) and aim == "sandwich" and at == "posterior":
-        where, aim = _over_the_sandwich(problem, where)
+        where, aim = over_the_sandwich(problem, where)
     elif isinstance(aim, str) and heat != 1.0 and at == "posterior":
-        where = _tempered(problem, where, heat)
+        where = tempered(problem, where, heat)
 
     def tuned(where: Place) -> Plan:
         return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
@@ -259,41 +273,6 @@ def _target(where: Place, target: str | Array, temperature: float, num_examples:
     if target == "sandwich":
         return np.asarray(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
     return None if temperature == 1.0 else np.asarray(temperature * inverse / num_examples)
-
-
-def _over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
-    """Return the place with H and C averaged over N(mode, sandwich of the mode), where the sampler will be, and that sandwich."""
-    law = where.law
-    inverse = np.linalg.inv(law.mode_hessian)
-    sandwich = np.asarray(inverse @ law.mode_gradient_covariance @ inverse / problem.num_examples)
-    sandwich = _checks.symmetric("target's sandwich", (sandwich + sandwich.T) / 2, definite="positive")
-    normals = mirrored_normals(problem.num_examples, len(law.mode))
-    over = score_averages.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
-    centred = dataclasses.replace(law, mean=law.mode)
-    return Place(law.mode, over.hessian, over.gradient_covariance, centred, "sandwich"), sandwich
-
-
-def _tempered(problem: Any, where: Place, heat: float) -> Place:
-    """Return the place of the tempered posterior's own variational law: E ∇L = 0 and Σ = T (N H̄)⁻¹, where the sampler will be."""
-    normals = mirrored_normals(problem.num_examples, len(where.mean))
-    mean, covariance = where.mean, heat * where.covariance
-    for _ in range(TEMPERED):
-        over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
-        if np.linalg.eigvalsh(over.hessian)[0] <= 0:
-            break
-        new = heat * np.linalg.inv(problem.num_examples * over.hessian)
-        step = np.linalg.solve(over.hessian, over.gradient)
-        change = theory.gaussian_kl(new, covariance, mean - step, mean)
-        mean, covariance = mean - step, (new + new.T) / 2
-        if change < SETTLED:
-            near = measure.nearness(problem, mean, covariance, temperature=heat)
-            law = dataclasses.replace(where.law, mean=mean, nearness=near)
-            return Place(mean, over.hessian, over.gradient_covariance, law, "tempered")
-    msg = (
-        f"temperature must be nearer to 1, got {heat:g}: the tempered posterior has no Gaussian law near the posterior's (a curvature "
-        "that vanishes within its reach, say)."
-    )
-    raise Refused(msg)
 
 
 def _preconditioner(

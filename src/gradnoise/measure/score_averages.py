@@ -24,8 +24,8 @@ def reads_scores(problem: Any) -> bool:
     if not getattr(getattr(problem, "log_likelihood", None), "by_scores", False):
         return False
     shape, data = np.shape(problem.init), problem.data
-    inputs = data.get("inputs") if isinstance(data, dict) else None
-    return len(shape) in (1, 2) and np.ndim(inputs) == 2 and np.shape(inputs)[1] == shape[0]
+    wide = np.shape(data["inputs"]) if isinstance(data, dict) and "inputs" in data else ()
+    return len(shape) in (1, 2) and len(wide) == 2 and wide[1] == shape[0]
 
 
 def average_curvature(problem: Any, points: ArrayLike) -> tuple[Array, Array]:

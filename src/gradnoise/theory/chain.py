@@ -270,7 +270,7 @@ def _quadratic_at_most(chain: LinearChain) -> float:
     total = 0.0
     for above, below in ((one + inner, one - inner), (one - inner, one + inner)):
         try:
-            ratio = np.linalg.solve(below, above)
+            ratio: Array = np.asarray(np.linalg.solve(below, above))
         except np.linalg.LinAlgError:
             return math.inf
         least = float(np.linalg.eigvalsh(_symmetrised(ratio))[0])
