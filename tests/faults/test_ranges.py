@@ -64,7 +64,7 @@ def test_numbers_beyond_float64_are_refused_by_name(monkeypatch: pytest.MonkeyPa
                 try:
                     called(name, base | {argument: extreme})
                 except (ValueError, TypeError) as error:
-                    if argument not in str(error) or "Error" in str(error):
+                    if not any(known in str(error) for known in base):
                         found.append(f"{name}: {error}")
                 except ArithmeticError as error:
                     found.append(f"{name}({argument}={extreme:.0e}): {type(error).__name__}")
