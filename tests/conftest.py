@@ -106,9 +106,7 @@ class Ledger:
         self.tests, self.checks, self.total = 0, 0, 0.0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, (checks, spent) in (
-            p for p in report.user_properties if report.when == "call" and p[0] == "false_fail"
-        ):
+        for _, (checks, spent) in (p for p in report.user_properties if report.when == "call" and p[0] == "false_fail"):
             self.tests, self.checks, self.total = self.tests + 1, self.checks + checks, self.total + spent
 
     @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,6 @@ from scipy import stats
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 
-
 OUT_OF_REACH = 2**60  # pieces that nobody can draw
 
 
