@@ -85,5 +85,5 @@ def test_kinetic_tuning_at_any_condition():
                 tuned = theory.kinetic_tuning(hessian, noise, num_examples=1000, batch_size=60)
                 assert tuned.variance_error < 0.01
                 continue
-            with pytest.raises(ValueError, match="^hessian must"):
+            with pytest.raises(ValueError, match=r"^hessian must"):
                 theory.kinetic_tuning(hessian, noise, num_examples=1000, batch_size=60)
