@@ -375,7 +375,7 @@ def test_init_forms(linear: gn.Problem) -> None:
     from gradnoise.engine.driver import initial_params
 
     drawn = initial_params(linear, (np.full(d, 2.0), covariance), 20_000, 0)
-    gn.testing.assert_covariance(drawn, covariance, mean=np.full(d, 2.0), false_fail=1e-6, detects=0.1)
+    gn.testing.assert_covariance(drawn, covariance, mean=np.full(d, 2.0), false_fail=1e-7, detects=0.1)
     with pytest.raises(ValueError, match="ambiguous"):
         simulate(linear, num_steps=3, num_chains=d, init=covariance)
     with pytest.raises(ValueError, match="init must be params"):

@@ -50,7 +50,7 @@ def test_the_law_that_is_predicted_is_simulated(name: str, ready: dict[str, Any]
     if "injected" in CASES[name]:
         defects["injected noise forgotten"] = without
     planted_defects(
-        lambda p: assert_covariance(run.draws, p, mean=made.predicted_mean, false_fail=1e-6, detects=0.08), law, defects
+        lambda p: assert_covariance(run.draws, p, mean=made.predicted_mean, false_fail=1e-7, detects=0.08), law, defects
     )
     full = CASES[name].get("kind", "full") == "full"
     assert run.verdict.level == ("trustworthy" if full else "approximate"), run.verdict

@@ -54,7 +54,7 @@ def test_the_law_that_is_predicted_is_simulated(name: str, ready: dict[str, Any]
             batch_size=settings["batch_size"],
         )  # fmt: skip
     planted_defects(
-        lambda p: assert_covariance(run.draws, p, mean=made.predicted_mean, false_fail=1e-6, detects=0.08), law, defects
+        lambda p: assert_covariance(run.draws, p, mean=made.predicted_mean, false_fail=1e-7, detects=0.08), law, defects
     )
     assert run.verdict.level == "approximate"
     assert made.worst_variance_error > 0.3
@@ -114,7 +114,7 @@ def test_falling_steps(ready: dict[str, Any]) -> None:
     told = run.plan
     constant = plan("langevin", batch_size=B, step_size=2e-3, **ready)
     planted_defects(
-        lambda p: assert_covariance(run.draws, p, mean=told.predicted_mean, false_fail=1e-6, detects=0.08),
+        lambda p: assert_covariance(run.draws, p, mean=told.predicted_mean, false_fail=1e-7, detects=0.08),
         told.predicted_covariance,
         {"the first step for ever": constant.predicted_covariance, "noise x 1.08": 1.08 * told.predicted_covariance},
     )

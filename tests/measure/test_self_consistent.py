@@ -117,7 +117,7 @@ def test_the_law_is_what_simulation_shows_on_digits() -> None:
     )
     draws = np.asarray(run.draws, np.float64)
     planted_defects(
-        lambda p: assert_covariance(draws, p, mean=None, false_fail=1e-6, detects=0.08),
+        lambda p: assert_covariance(draws, p, mean=None, false_fail=1e-7, detects=0.08),
         law.covariance,
         {"noise at the mode": at_mode, "noise x 1.08": 1.08 * law.covariance},
     )

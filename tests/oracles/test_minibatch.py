@@ -26,7 +26,7 @@ def test_with_replacement_is_uniform(n: int) -> None:
     rows = indices("with_replacement", n, 50, 4000)
     assert rows.min() >= 0
     assert rows.max() < n
-    assert_uniform(np.bincount(rows.ravel() * 7 // n, minlength=7), false_fail=1e-6)
+    assert_uniform(np.bincount(rows.ravel() * 7 // n, minlength=7), false_fail=1e-7)
 
 
 @pytest.mark.parametrize(("n", "size"), [(53, 10), (569, 32), (1023, 100), (1025, 32), (4898, 100), (4909, 100)])
@@ -111,9 +111,9 @@ def test_permutations_are_uniform(n: int) -> None:
     else:
         at = np.broadcast_to(np.arange(6), (len(epochs), 6))
         rows = np.asarray(jax.jit(lambda e: feistel(Stream.of(3), e, at, n))(epochs))
-    assert_uniform(np.bincount(rows[:, 5] * 16 // n, minlength=16), false_fail=1e-6, detects=0.2)
+    assert_uniform(np.bincount(rows[:, 5] * 16 // n, minlength=16), false_fail=1e-7, detects=0.2)
     apart = (rows[:, 4] - rows[:, 3]) % n - 1  # uniform on 0 .. n-2, and 7 divides n - 1
-    assert_uniform(np.bincount(apart * 7 // (n - 1), minlength=7), false_fail=1e-6, detects=0.2)
+    assert_uniform(np.bincount(apart * 7 // (n - 1), minlength=7), false_fail=1e-7, detects=0.2)
 
 
 @pytest.mark.parametrize("n", [2, 1024, 1025, 4889, 4898, 5000, 245057])
@@ -128,14 +128,14 @@ def test_without_replacement_is_a_uniform_subset(n: int, size: int) -> None:
     rows = indices("without_replacement", n, size, 4000)
     assert (np.diff(np.sort(rows, 1), axis=1) > 0).all()
     # counts of a subset vary less than independent ones, so the chi-square is conservative
-    assert_uniform(np.bincount((rows * 5 // n).ravel(), minlength=5), false_fail=1e-6, detects=0.2)
+    assert_uniform(np.bincount((rows * 5 // n).ravel(), minlength=5), false_fail=1e-7, detects=0.2)
 
 
 def test_floyd_gives_all_subsets_equally_often() -> None:
     rows = np.sort(np.asarray(subset(Stream.of(9), np.arange(60_000, dtype=np.int32), 6, 3)), 1)
     codes = np.unique(rows @ [36, 6, 1], return_counts=True)[1]
     assert len(codes) == 20
-    assert_uniform(codes, false_fail=1e-6, detects=0.2)
+    assert_uniform(codes, false_fail=1e-7, detects=0.2)
 
 
 def log_likelihood(params: jax.Array, example: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -175,8 +175,8 @@ def test_gradient_has_the_covariance_that_noise_claims(oracle: object) -> None:
     keys = np.stack([Stream.of(1, chain).key for chain in range(4096)])
     grads = np.asarray(jax.jit(jax.vmap(lambda k: sample(k, np.arange(40, dtype=np.int32))))(keys), np.float64)
     predicted = oracle.noise(c, 30)
-    assert_covariance(grads, predicted, mean=g.mean(0), false_fail=1e-6, detects=0.05)
-    assert_fails(lambda: assert_covariance(grads, predicted * 1.05, mean=g.mean(0), false_fail=1e-6, detects=0.05))
+    assert_covariance(grads, predicted, mean=g.mean(0), false_fail=1e-7, detects=0.05)
+    assert_fails(lambda: assert_covariance(grads, predicted * 1.05, mean=g.mean(0), false_fail=1e-7, detects=0.05))
 
 
 def test_full_batch_is_exact_and_shuffled_noise_is_refused() -> None:

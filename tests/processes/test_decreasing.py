@@ -43,7 +43,7 @@ def test_falling_steps_follow_the_recursion() -> None:
     )  # as if it began after burn-in
     constant = gn.theory.langevin_covariance(H, C, step_size=steps[0], num_examples=40, batch_size=4, preconditioner=P)
     planted_defects(
-        lambda p: assert_covariance(draws, p, mean=np.zeros(2), false_fail=1e-6, detects=0.06),
+        lambda p: assert_covariance(draws, p, mean=np.zeros(2), false_fail=1e-7, detects=0.06),
         law.draws,
         {
             "steps stay": constant,
