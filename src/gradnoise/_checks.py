@@ -239,9 +239,11 @@ def symmetric(
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
     if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
-        msg = f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        msg = (
+            f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
+        )
         raise ValueError(msg)
-    array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
+    array = symmetrised(array)
     if definite != "any":
         low = float(np.linalg.eigvalsh(array)[0])
         if definite == "positive" and low <= 0:
@@ -251,6 +253,12 @@ def symmetric(
             msg = f"{name} must have no negative eigenvalue, but its smallest is {low:.6g}."
             raise ValueError(msg)
     return array
+
+
+def symmetrised(matrices: ArrayLike) -> Array:
+    """Return (..., D, D) equal to its transpose to the last bit, as no product of matrices is on every processor."""
+    half = np.asarray(matrices, np.float64) / 2  # halves first: entries near the largest float must not overflow
+    return np.asarray(half + np.swapaxes(half, -1, -2))
 
 
 def _finite(name: str, value: ArrayLike) -> Array:

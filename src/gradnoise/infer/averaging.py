@@ -203,7 +203,7 @@ def _wish(preconditioner: Any, dim: int) -> str | Array | None:
 
 def _matrix(where: Place, wish: str | Array | None) -> Array | None:
     """Preconditioner (D, D): what was given, or H⁻¹."""
-    return np.asarray(np.linalg.inv(where.hessian), dtype=np.float64) if isinstance(wish, str) else wish
+    return _checks.symmetrised(np.linalg.inv(where.hessian)) if isinstance(wish, str) else wish
 
 
 def _require_noise(where: Place) -> None:

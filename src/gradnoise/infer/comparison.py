@@ -11,7 +11,7 @@ import scipy.linalg
 from gradnoise import _checks, diagnose, measure, theory
 from gradnoise import mode as modes
 from gradnoise._types import AnyArray, Array
-from gradnoise.infer.judgement import along_directions
+from gradnoise.infer.ratios import along_directions
 from gradnoise.results import Estimate
 from gradnoise.stream import seed_of
 

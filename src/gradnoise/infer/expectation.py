@@ -9,7 +9,8 @@ import numpy as np
 import scipy.linalg
 
 from gradnoise._types import AnyArray, Array
-from gradnoise.infer.judgement import Verdict, along_directions
+from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.ratios import along_directions
 from gradnoise.infer.widths import Widths
 
 SHOWN = 10

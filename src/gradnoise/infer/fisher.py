@@ -135,7 +135,11 @@ def plan_fisher_scoring(
         )
         raise Refused(msg)
     covered = epsilon * gain @ added @ gain
-    update: dict[str, Any] = {"learning_rate": epsilon, "preconditioner": gain, "injected": (covered + covered.T) / 2}
+    update: dict[str, Any] = {
+        "learning_rate": epsilon,
+        "preconditioner": gain,
+        "injected": _checks.symmetrised(covered),
+    }
     update |= {"batch_size": size, "sampling": sampling}
     plain = theory.linear_chain(*of, **update, num_examples=problem.num_examples)
     own = own_law(problem, where, plain.covariance, step="step_size", **update)

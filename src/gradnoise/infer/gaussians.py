@@ -78,8 +78,7 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     seed_of(key)
     check_size(problem)
     found = modes.as_mode(problem, mode)
-    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
-    covariance = (covariance + covariance.T) / 2
+    covariance = _checks.symmetrised(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector)))
     why = "It has the curvature at the mode; skewness and curvature elsewhere are ignored."
     verdict = _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
     return _drawn("Laplace", problem, found.vector, covariance, num_draws, num_chains, key, verdict)
@@ -104,8 +103,8 @@ def _verdict(near: Nearness, dim: int, what: str) -> Verdict:
 
 def is_quadratic(problem: Any, mode: Any) -> bool:
     """Whether the posterior is Laplace's Gaussian, to rounding, wherever that or a heavier tail reaches: no kink, no wall."""
-    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, mode.vector))
-    return nearness(problem, mode.vector, (covariance + covariance.T) / 2).exact
+    covariance = _checks.symmetrised(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, mode.vector)))
+    return nearness(problem, mode.vector, covariance).exact
 
 
 def _drawn(

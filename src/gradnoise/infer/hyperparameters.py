@@ -294,7 +294,7 @@ def _covariance(
         return None
     hessian = derivatives.hessian(problem, mode.vector)
     if law == "posterior":
-        return np.asarray(np.linalg.inv(problem.num_examples * hessian), np.float64)
+        return _checks.symmetrised(np.linalg.inv(problem.num_examples * hessian))
     noise = derivatives.gradient_moments(problem, mode.vector)[1]
     step, common = _step(problem, hessian, noise, batch_size, sampling, rate)
     return theory.stationary_covariance(

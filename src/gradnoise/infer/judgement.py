@@ -11,6 +11,8 @@ from scipy import stats
 
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
+from gradnoise.infer.ratios import LEAST, along_directions, axes, divergence, spread
+from gradnoise.infer.rounding import UNSEEN, WRONG, Rounding
 from gradnoise.infer.shape import Shape
 from gradnoise.infer.widths import Widths
 from gradnoise.measure import Nearness
@@ -25,6 +27,9 @@ TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to ver
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
 WIDTH_OF_TARGET = (
     0.25  # relative difference within which a target is the sandwich, wherever H and C were taken for either
+)
+STILL = (
+    1e-3  # of its predicted variance: a direction that has less does not move, unless there are too few draws to tell
 )
 DESIGN_LIMIT = 1.25  # the same where it is known beforehand, without sampling error
 
@@ -68,6 +73,7 @@ def judge(
     widths: Widths | None = None,
     nearness: Nearness | None = None,
     shape: Shape | None = None,
+    rounding: Rounding | None = None,
 ) -> Verdict:
     """Compare what was simulated with what was predicted, and both with the target.
 
@@ -91,6 +97,8 @@ def judge(
         Of the Gaussian law to the posterior itself, where that law is the target.
     shape
         Of the draws, where there are any; of what is expected of them before.
+    rounding
+        What the dtype of the run adds to the variances.
     """
     limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
@@ -103,6 +111,7 @@ def judge(
     if simulated is not None:
         found = _simulated(dim, simulated, predicted, target, effective_draws)
         numbers |= found
+        against += _still(found, dim, effective_draws)
         slack = 3 * found["kl_floor"] * math.sqrt(2 / (dim * (dim + 3)))
         harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= HARMLESS
         excess = found["simulated_kl_to_predicted"] - found["kl_floor"]
@@ -133,6 +142,10 @@ def judge(
                 f"Too few draws to verify anything: they are worth {effective_draws:.3g} independent ones, and sampling error alone makes "
                 f"a divergence of {found['kl_floor']:.2g}."
             )
+    if rounding is not None:
+        numbers["rounding"] = rounding.added
+        if rounding.added > UNSEEN:
+            (against if rounding.added > WRONG else beside).append(rounding.sentence)
     if drift_matters and noise_drift > DRIFT_LIMIT:
         said = (
             f"The gradient noise is not constant: averaged over the posterior it is {noise_drift:.3g} times that at the mode "
@@ -172,20 +185,21 @@ def _simulated(
     dim: int, simulated: tuple[Array, Array], predicted: tuple[Array, Array], target: tuple[Array, Array], n: float
 ) -> dict[str, float]:
     """Return the run's divergences from prediction and target, with their floor, and the worst directions."""
-    off = theory.gaussian_kl(simulated[1], predicted[1], simulated[0], predicted[0])
-    width = theory.gaussian_kl(simulated[1], predicted[1])
+    off, width, ratios = divergence(simulated, predicted)
     shift = max(0.0, off - width)  # = d'Σ⁻¹d/2
-    ratios = spread(simulated[1], predicted[1])
-    along = along_directions(simulated[1], predicted[1], np.linalg.eigh(target[1])[1])
+    values, vectors = axes(target[1])
+    along = np.maximum(along_directions(simulated[1], predicted[1], vectors), LEAST)
     error = along * math.sqrt(2 / n) * float(stats.norm.isf(1e-3 / (2 * dim)))  # one alarm in a thousand runs
     low, high = (along + error) * RATIO_LIMIT < 1, along - error > RATIO_LIMIT
     worst = int(np.abs(np.log(along)).argmax())
-    values, vectors = np.linalg.eigh(target[1])
     shifts = np.abs(vectors.T @ (simulated[0] - target[0])) / np.sqrt(values)
-    scatter = np.sqrt(along_directions(simulated[1], target[1], vectors) / n) * float(stats.norm.isf(1e-3 / (2 * dim)))
+    scatter = np.sqrt(np.maximum(along_directions(simulated[1], target[1], vectors), 0) / n) * float(
+        stats.norm.isf(1e-3 / (2 * dim))
+    )
     return {
         "simulated_kl_to_predicted": off,
-        "simulated_kl_to_target": theory.gaussian_kl(simulated[1], target[1], simulated[0], target[0]),
+        "simulated_kl_to_target": divergence(simulated, target)[0],
+        "rank": float((ratios > STILL).sum()),
         "covariance_kl": width,
         "mean_kl": shift,
         "mean_shift": math.sqrt(2 * shift),
@@ -199,6 +213,16 @@ def _simulated(
         "worst_direction_ratio": float(along[worst]),
         "worst_direction_error": float(along[worst] * math.sqrt(2 / n)),
     }
+
+
+def _still(found: dict[str, float], dim: int, effective_draws: float) -> list[str]:
+    """Say that the covariance of the run has not full rank, where that is no matter of too few draws."""
+    if found["rank"] == dim or effective_draws < 2 * dim:
+        return []
+    return [
+        f"The draws stand still in some directions: their covariance has rank {found['rank']:.0f} of {dim} (variances below {STILL:g} of "
+        "the predicted ones count as 0)."
+    ]
 
 
 def _off(found: dict[str, float], dim: int) -> str:
@@ -309,17 +333,3 @@ def _which(dim: int, numbers: dict[str, float], excess: float) -> str:
             f"the mean is {numbers['mean_shift']:.2g} standard deviations of the predicted law away from its own"
         )
     return " and ".join(said)
-
-
-def spread(covariance: Array, reference: Array) -> Array:
-    """Eigenvalues of covariance relative to reference, ascending: the variance ratios over all directions."""
-    root = np.linalg.cholesky(reference)
-    half = np.linalg.solve(root, covariance)
-    return np.linalg.eigvalsh(np.linalg.solve(root, half.T))
-
-
-def along_directions(covariance: Array, reference: Array, directions: Array) -> Array:
-    """Variance of `covariance` over that of `reference` along each column of `directions` (D, K)."""
-    ours = np.einsum("di,de,ei->i", directions, covariance, directions, optimize=True)
-    theirs = np.einsum("di,de,ei->i", directions, reference, directions, optimize=True)
-    return np.asarray(ours / theirs)

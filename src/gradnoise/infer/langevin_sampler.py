@@ -263,7 +263,7 @@ def _plan(
         preconditioner=process.preconditioner,
         injected=np.eye(len(own.mean)) * process.root**2
         if not np.ndim(process.root)
-        else process.root @ process.root.T,
+        else _checks.symmetrised(process.root @ process.root.T),
         batch_size=settings["batch_size"],
         sampling="with_replacement" if shuffled else sampling,
         num_examples=problem.num_examples,

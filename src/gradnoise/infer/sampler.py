@@ -45,7 +45,7 @@ class Place(NamedTuple):
     @property
     def covariance(self) -> Array:
         """(N H)⁻¹, (D, D)."""
-        return np.linalg.inv(self.law.num_examples * self.hessian)
+        return _checks.symmetrised(np.linalg.inv(self.law.num_examples * self.hessian))
 
 
 def place(
@@ -134,6 +134,14 @@ class Simulation(TypedDict, total=False):
     checkpoint: str | Path | None
     workers: int
     threads: int | None
+
+
+def announce(line: str, progress: Any) -> None:
+    """Print a line where a progress bar would be shown."""
+    if progress is True:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(line, markup=False)
 
 
 def check_run(

@@ -261,7 +261,7 @@ def _around(problem: Any, centre: Array, strength: float, spring: float) -> tupl
     if pull > FARTHEST:
         msg = f"params must be a minimum, but the gradient there pulls {pull:.3g} standard deviations of the localised law away. Minimise further, or leave params out."
         raise ValueError(msg)
-    return hessian, np.asarray(np.linalg.inv(force))
+    return hessian, _checks.symmetrised(np.linalg.inv(force))
 
 
 def _averages(problem: Any, centre: Array, covariance: Array) -> tuple[Array, Array]:
@@ -273,7 +273,7 @@ def _averages(problem: Any, centre: Array, covariance: Array) -> tuple[Array, Ar
     away = z @ np.linalg.cholesky(covariance).T
     over = derivatives.averages(problem, centre + np.concatenate([away, -away]))
     bends, axes = np.linalg.eigh(over.hessian)
-    return np.asarray((axes * np.maximum(bends, 0)) @ axes.T), over.gradient_covariance
+    return _checks.symmetrised((axes * np.maximum(bends, 0)) @ axes.T), over.gradient_covariance
 
 
 def _ratio(hessian: Array, averaged: Array, strength: float, spring: float) -> float:

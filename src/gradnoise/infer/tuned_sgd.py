@@ -256,8 +256,8 @@ def _target(where: Place, target: str | Array, temperature: float, num_examples:
         return temperature * target
     inverse = np.linalg.inv(where.hessian)
     if target == "sandwich":
-        return np.asarray(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
-    return None if temperature == 1.0 else np.asarray(temperature * inverse / num_examples)
+        return _checks.symmetrised(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
+    return None if temperature == 1.0 else _checks.symmetrised(temperature * inverse / num_examples)
 
 
 def _over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
@@ -280,10 +280,10 @@ def _tempered(problem: Any, where: Place, heat: float) -> Place:
         over = derivatives.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
         if np.linalg.eigvalsh(over.hessian)[0] <= 0:
             break
-        new = heat * np.linalg.inv(problem.num_examples * over.hessian)
+        new = _checks.symmetrised(heat * np.linalg.inv(problem.num_examples * over.hessian))
         step = np.linalg.solve(over.hessian, over.gradient)
         change = theory.gaussian_kl(new, covariance, mean - step, mean)
-        mean, covariance = mean - step, (new + new.T) / 2
+        mean, covariance = mean - step, new
         if change < SETTLED:
             near = measure.nearness(problem, mean, covariance, temperature=heat)
             law = dataclasses.replace(where.law, mean=mean, nearness=near)

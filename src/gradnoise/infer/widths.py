@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree, derivatives
+from gradnoise import _checks, _tree, derivatives
 from gradnoise._types import Array
 
 DIFFERENT = 0.2  # a difference of variances beyond 20 %, and beyond its own sampling error, is told
@@ -90,8 +90,8 @@ def widths_of(problem: Any, mean: Array, hessian: Array, gradient_covariance: Ar
         noise / values,
         1 - prior / values,
         _errors(problem, mean, vectors, noise) / values,
-        inverse / problem.num_examples,
-        inverse @ gradient_covariance @ inverse / problem.num_examples,
+        _checks.symmetrised(inverse / problem.num_examples),
+        _checks.symmetrised(inverse @ gradient_covariance @ inverse / problem.num_examples),
     )
 
 

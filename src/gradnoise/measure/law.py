@@ -190,7 +190,8 @@ def _newton(
     states: list[Array] = []
     steps: list[Array] = []
     for iteration in range(1, limit + 1):
-        mean, covariance = start + unit @ state[:size], unit @ _inverse(state[size:].reshape(size, size)) @ unit.T
+        mean = start + unit @ state[:size]
+        covariance = _checks.symmetrised(unit @ _inverse(state[size:].reshape(size, size)) @ unit.T)
         root = np.linalg.cholesky(covariance)
         slope, hessian = derivatives.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
@@ -226,8 +227,7 @@ def _mixed(states: list[Array], steps: list[Array], size: int) -> Array:
 
 def _inverse(matrix: Array) -> Array:
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), np.eye(len(matrix)))
-    out: Array = (inverse + inverse.T) / 2
-    return out
+    return _checks.symmetrised(inverse)
 
 
 def _num_draws(problem: Problem, num_draws: int | None) -> int:
