@@ -21,6 +21,7 @@ from gradnoise._types import Array, ArrayLike
 SAMPLINGS = ("with_replacement", "without_replacement", "shuffled")
 # What a matrix may differ from its transpose by and still be the same one: sums of float32, taken in another order on another
 # processor, differ by about 1e-6 of the two rows' sizes; products of float64 by less than 1e-8 of the largest entry.
+BYTES_OF_INDEX = 24  # of an example of a batch: the random words and row numbers of two steps
 ROUNDING, SMALL_ROUNDING = 1e-5, 1e-8
 
 
@@ -188,6 +189,22 @@ def progress(value: Any) -> Any:
     return value
 
 
+def memory() -> float:
+    """Bytes of memory that this machine (or the container it is) has; infinite where that cannot be known."""
+    found = math.inf
+    try:
+        found = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
+        found = found if limit == "max" else min(found, float(limit))
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # no such number here: only what is larger than any machine is refused
+        pass
+    return found if found > 0 else math.inf
+
+
 def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:
     """Return the batch size; without replacement (and shuffled) it must not exceed `num_examples`."""
     size = integer("batch_size", value)
@@ -199,6 +216,18 @@ def batch_size(value: Any, num_examples: int | None = None, sampling: str = "wit
         if size > num_examples:
             msg = f"batch_size must be <= num_examples = {num_examples} when sampling={sampling!r}, got {size}."
             raise ValueError(msg)
+    return size
+
+
+def drawn_batch(value: Any, num_examples: int, sampling: str = "with_replacement") -> int:
+    """Return the batch size of a sampler, whose random numbers and rows must fit in memory."""
+    size = batch_size(value, num_examples, sampling)
+    if size * BYTES_OF_INDEX > memory():
+        msg = (
+            f"batch_size must be smaller: the random numbers of {size:,} examples take {size * BYTES_OF_INDEX / 1e9:.3g} GB a step, more than the "
+            f"{memory() / 1e9:.3g} GB of this machine."
+        )
+        raise ValueError(msg)
     return size
 
 

@@ -238,6 +238,8 @@ class Run:
     ) -> Run:
         """Go on for `num_steps` more steps; bit-identical to one long run. This run stays as it is."""
         more = _checks.integer("num_steps", num_steps)
+        if until is not None:
+            _checks.function("until", until)
         old = self._state
         state = State(
             old.step, list(old.carries), {k: list(v) for k, v in old.emitted.items()}, dict(old.diverged), old.seconds,

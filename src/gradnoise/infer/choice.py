@@ -10,6 +10,7 @@ from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.candidates import Candidate, Choice
 from gradnoise.infer.langevin_step import fewest_steps
+from gradnoise.infer.outcome import told
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.readable import number
@@ -166,9 +167,10 @@ def sample(
         key=key,
     )
     _announce(chosen.reason, progress)
+    candidates = str(chosen)
     made = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
-    told = made.chosen_for(chosen.reason)
-    return replace(told, settings={**told.settings, "candidates": str(chosen)})
+    reasoned: Posterior = told(made, "the reason of the choice", lambda made: made.chosen_for(chosen.reason))
+    return replace(reasoned, settings={**reasoned.settings, "candidates": candidates})
 
 
 def _sample_large(
@@ -199,7 +201,8 @@ def _sample_large(
         progress=progress,
         **simulation,
     )
-    return done.chosen_for(why)
+    reasoned: Posterior = told(done, "the reason of the choice", lambda made: made.chosen_for(why))
+    return reasoned
 
 
 def _methods(methods: Any) -> tuple[str, ...]:

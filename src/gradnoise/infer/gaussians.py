@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gradnoise import _checks, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
+from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.sampler import check_size, place
 from gradnoise.measure import Nearness, nearness
@@ -51,8 +53,11 @@ def gaussian(
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key)
     law = where.law
     why = "The best Gaussian in the variational sense: skewness and tails are ignored."
-    near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness
-    verdict = _verdict(near, len(law.mean), why)
+
+    def verdict() -> Verdict:
+        near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness
+        return _verdict(near, len(law.mean), why)
+
     return _drawn("Gaussian variational law", problem, law.mean, law.covariance, num_draws, num_chains, key, verdict)
 
 
@@ -80,7 +85,10 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     found = modes.as_mode(problem, mode)
     covariance = _checks.symmetrised(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector)))
     why = "It has the curvature at the mode; skewness and curvature elsewhere are ignored."
-    verdict = _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
+
+    def verdict() -> Verdict:
+        return _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
+
     return _drawn("Laplace", problem, found.vector, covariance, num_draws, num_chains, key, verdict)
 
 
@@ -115,7 +123,7 @@ def _drawn(
     num_draws: int,
     num_chains: int,
     key: Any,
-    verdict: Verdict,
+    verdict: Callable[[], Verdict],
 ) -> Posterior:
     draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
     root = np.linalg.cholesky(covariance)
@@ -127,7 +135,7 @@ def _drawn(
         mean,
         covariance,
         float(draws * chains),
-        verdict,
+        Judges().verdict(verdict),
         {"num_draws": draws, "num_chains": chains},
         exact=True,
         problem=problem,

@@ -318,7 +318,7 @@ def _step(
 ) -> tuple[Array, dict[str, Any]]:
     """Step P (D, D) of constant SGD, and how it samples."""
     common: dict[str, Any] = {
-        "batch_size": _checks.batch_size(batch_size, problem.num_examples, sampling),
+        "batch_size": _checks.drawn_batch(batch_size, problem.num_examples, sampling),
         "num_examples": problem.num_examples,
         "sampling": sampling,
     }

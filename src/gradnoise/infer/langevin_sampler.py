@@ -127,7 +127,7 @@ def plan_langevin(
     """Choose the step and predict the law; arguments as in `langevin`, `key` for the variational law."""
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, kind)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, kind)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
     budget = _checks.positive("max_variance_error", max_variance_error)
     falling = None if isinstance(schedule, str) else checked_schedule(schedule)

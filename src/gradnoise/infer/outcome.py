@@ -51,7 +51,8 @@ class Judges:
     def add(self, name: str, verdict: Verdict, more: Callable[[], tuple[str, ...]]) -> Verdict:
         """Return the verdict with more sentences; one that cannot be made fails it too."""
         before = len(self.failed)
-        reasons = self.ask(name, more, ())
+        none: tuple[str, ...] = ()
+        reasons = self.ask(name, more, none)
         if len(self.failed) > before:
             return verdict._replace(level="not trustworthy", reasons=(*self.failed[before:], *verdict.reasons))
         return verdict._replace(reasons=(*verdict.reasons, *reasons))

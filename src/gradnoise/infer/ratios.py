@@ -21,7 +21,7 @@ def divergence(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> tuple[
 
     There every direction of theirs has the variance 1, so that ratios near 0 stand for what does not move, not for units.
     """
-    ratios = spread(ours[1], theirs[1])
+    ratios = np.maximum(spread(ours[1], theirs[1]), 0.0)  # below 0 by rounding alone
     kept, unit = np.diag(np.maximum(ratios, LEAST)), np.eye(len(ratios))
     apart = solve_triangular(np.linalg.cholesky(theirs[1]), ours[0] - theirs[0], lower=True)
     return theory.gaussian_kl(kept, unit, apart), theory.gaussian_kl(kept, unit), ratios

@@ -57,7 +57,7 @@ def rounding_of(
     return Rounding(
         added,
         f"{kind.name} cannot hold these draws: near {name} = {mean[worst]:.3g} its numbers are {gaps[worst]:.2g} apart, where the law's "
-        f"standard deviation is {sd[worst]:.2g} and narrower directions lean on it. Rounding adds up to {added:.2g} times the variance.",
+        f"standard deviation is {sd[worst]:.2g}. Rounding adds up to {added:.2g} times the variance of a direction.",
     )
 
 

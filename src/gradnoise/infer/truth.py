@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.gaussians import is_quadratic, laplace
 from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
 from gradnoise.stream import seed_of
 
@@ -128,7 +130,9 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         whitened, divergent = jax.device_get(
             _all_chains(_tree.cast(problem, np.float64), here, root, keys, start, draws)
         )
-    effective, r_hat, bad = _effective(whitened), _split_r_hat(whitened), int(np.sum(divergent))
+    bad, judges = int(np.sum(divergent)), Judges()
+    effective = judges.ask("the effective draws", lambda: _effective(whitened), 0.0)
+    r_hat = judges.ask("R-hat", lambda: _split_r_hat(whitened), math.inf)
     return Posterior(
         "NUTS",
         here + whitened @ root.T,
@@ -136,7 +140,7 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
         None,
         None,
         effective,
-        judge_nuts(len(here), chains, draws, effective, r_hat, bad),
+        judges.verdict(lambda: judge_nuts(len(here), chains, draws, effective, r_hat, bad)),
         {"num_draws": draws, "num_chains": chains, "divergent": bad, "r_hat": r_hat},
         problem=problem,
     )

@@ -143,7 +143,7 @@ def plan_constant_sgd(
 ) -> Plan | LargePlan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
         "within an epoch the noise of shuffled batches cancels, and soft directions keep about 1 % of their variance "
