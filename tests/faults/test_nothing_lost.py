@@ -134,7 +134,7 @@ def test_ctrl_c_while_judging(made: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 
 OTHERS: dict[str, dict[str, Any]] = {
     "corrected_langevin": {},
-    "iterate_averaging": {},
+    "iterate_averaging": {"tolerance": 0.5},
     "langevin": {"max_variance_error": 0.5},
     "fisher_scoring": {},
 }
@@ -265,13 +265,13 @@ def straight_line(offset: float, seed: int) -> tuple[Any, Any]:
 
 
 def test_what_float32_cannot_hold_is_a_verdict() -> None:
-    """B1: y = 1e6 + …, flat prior: no exception; float32 on request is named, with the rank."""
-    problem, _ = straight_line(1e6, 0)
+    """B1: y = 1e7 + …, flat prior: no exception; float32 on request is named, with the rank."""
+    problem, _ = straight_line(1e7, 0)
     found = infer.constant_sgd(problem, batch_size=32, num_draws=400, progress=False, dtype="float32")
     assert found.verdict.level == "not trustworthy"
     said = " ".join(found.verdict.reasons)
     assert "rank 2 of 3" in said
-    assert "float32 cannot hold these draws: near intercept = 1e+06" in said
+    assert "float32 cannot hold these draws: near intercept = 1e+07" in said
 
 
 def test_where_rounding_would_be_seen_the_run_is_made_in_float64() -> None:
@@ -447,12 +447,11 @@ def test_a_batch_that_memory_cannot_hold_is_refused(method: str, problem: Any) -
 def test_every_oracle_refuses_a_batch_that_memory_cannot_hold(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """D: the rows that a step reads are counted with their width; and what the recorders would emit."""
     small = gn.rule(optax.sgd, learning_rate=0.1)
-    control = gn.oracles.control_variate(5000, np.zeros(2)) if hasattr(gn.oracles, "control_variate") else None
+    control = gn.oracles.control_variate(5000, np.zeros(2), problem=problem)
     monkeypatch.setattr("gradnoise._checks.memory", lambda: 1e5)
     for oracle in (gn.oracles.minibatch(5000), control):
-        if oracle is not None:
-            with pytest.raises(ValueError, match="batch_size must be smaller"):
-                gn.simulate(problem, oracle, small, num_steps=5, progress=False)
+        with pytest.raises(ValueError, match="batch_size must be smaller"):
+            gn.simulate(problem, oracle, small, num_steps=5, progress=False)
     with pytest.raises(ValueError, match="num_steps, num_chains and record must be smaller"):
         gn.simulate(
             problem, gn.oracles.minibatch(8), small, num_steps=20_000, record=gn.record.draws(1), progress=False
