@@ -29,6 +29,8 @@ SAMPLERS = ("sample", "constant_sgd", "corrected_langevin", "iterate_averaging")
 REFUSALS = ("ValueError", "TypeError", "Refused", "NotAMinimum", "NotConverged")
 EVERY_LARGE = 30  # one problem in so many has LARGE rows
 LARGE = 200_000
+DRAWS = 200
+MOST_STEPS = 100_000  # of a chain
 
 
 def drawn(seed: int) -> tuple[Any, dict[str, Any]]:
@@ -70,9 +72,9 @@ def outcome(seed: int, sampler: str) -> dict[str, Any]:
     try:
         problem, told = drawn(seed)
         row, stage = row | told, "sampling"
-        settings: dict[str, Any] = {"num_draws": 200, "progress": False, "key": seed}
+        settings: dict[str, Any] = {"num_draws": DRAWS, "progress": False, "key": seed}
         if sampler != "sample":
-            settings["batch_size"] = min(32, max(1, problem.num_examples // 4))
+            settings |= capped(sampler, problem, min(32, max(1, problem.num_examples // 4)))
         found = getattr(infer, sampler)(problem, **settings)
         broken = [reason for reason in found.verdict.reasons if reason.startswith("No verdict")]
         row |= {"outcome": "verdict", "level": found.verdict.level, "method": found.method, "unjudged": broken}
@@ -87,6 +89,20 @@ def outcome(seed: int, sampler: str) -> dict[str, Any]:
         message = f"{type(error).__name__}: {error}"
         row |= {"outcome": kind, "message": message[:600], "where": where, "stage": stage}
     return row | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def capped(sampler: str, problem: Any, batch_size: int) -> dict[str, Any]:
+    """Return batch size and mode, and thinning and burn-in where the planned run would be longer than MOST_STEPS a chain.
+
+    Such a run has not settled: its verdict must say so, and nothing may fail.
+    """
+    mode = gn.find_mode(problem)
+    planned = infer.plan(sampler, problem, batch_size=batch_size, mode=mode)
+    known = {"batch_size": batch_size, "mode": mode}
+    if planned.length(DRAWS).num_steps <= MOST_STEPS:
+        return known
+    thin = {} if sampler == "iterate_averaging" else {"thin": MOST_STEPS // DRAWS // 2}
+    return known | {"burn_in": MOST_STEPS // 2, "num_draws": DRAWS if thin else 20} | thin
 
 
 def shape(message: str) -> str:

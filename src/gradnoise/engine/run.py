@@ -46,7 +46,7 @@ class Divergence(RuntimeError):
 
 
 class Failure(RuntimeError):
-    """A chunk failed (out of memory, a worker killed); `.run` holds all steps before it and can be extended."""
+    """A chunk failed (out of memory, a worker killed), or what followed the last one; `.run` holds all steps done and can be extended."""
 
     def __init__(self, run: Run, error: Exception) -> None:
         self.run = run

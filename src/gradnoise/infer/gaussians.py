@@ -13,7 +13,7 @@ from gradnoise._types import Array
 from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
 from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_size, place
+from gradnoise.infer.sampler import check_memory, check_size, place
 from gradnoise.measure import Nearness, nearness
 from gradnoise.measure.importance import TAIL
 from gradnoise.stream import seed_of
@@ -126,6 +126,7 @@ def _drawn(
     verdict: Callable[[], Verdict],
 ) -> Posterior:
     draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
+    check_memory(draws, chains, len(mean))
     root = np.linalg.cholesky(covariance)
     z = np.random.default_rng(seed_of(key)).standard_normal((chains, draws, len(mean)))
     return Posterior(

@@ -18,7 +18,7 @@ from gradnoise.infer.judgement import Verdict, doubts_of, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.outcome import keeping
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.ratios import distance
+from gradnoise.infer.ratios import axes, distance
 from gradnoise.infer.rounding import UNSEEN, Rounding, rounding_of
 from gradnoise.infer.sampler import Place, Simulation, announce, check_run
 from gradnoise.infer.shape import Shape, expected_shape
@@ -127,7 +127,7 @@ class Plan:
     @property
     def direction_errors(self) -> Array:
         """Relative error of the variance along each eigenvector of the target (D,), the widest direction first."""
-        values, vectors = np.linalg.eigh(self.target)
+        values, vectors = axes(self.target)
         along = np.einsum("di,de,ei->i", vectors, self.predicted_covariance, vectors, optimize=True)
         return np.asarray((along / values - 1)[::-1])
 

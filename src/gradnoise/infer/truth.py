@@ -18,6 +18,7 @@ from gradnoise.infer.gaussians import is_quadratic, laplace
 from gradnoise.infer.judgement import Verdict
 from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.sampler import check_memory
 from gradnoise.stream import seed_of
 
 BUDGET_SECONDS = 30.0
@@ -121,6 +122,7 @@ def nuts(problem: Any, *, num_draws: int, num_chains: int, key: Any = 0, mode: A
     """
     draws, chains = _check_nuts(num_draws, num_chains)
     seed = seed_of(key)
+    check_memory(draws, chains, _checks.problem(problem).num_params)
     found = modes.as_mode(problem, mode)
     here = found.vector
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
