@@ -17,7 +17,7 @@ import scipy.linalg
 
 import gradnoise as gn
 from gradnoise._types import Array
-from gradnoise.infer.judgement import along_directions, spread
+from gradnoise.infer.ratios import along_directions, spread
 from gradnoise.infer.tuned_sgd import plan_constant_sgd
 from gradnoise.measure import GaussianLaw
 from gradnoise.models import robust_linear_regression

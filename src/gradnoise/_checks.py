@@ -21,6 +21,7 @@ from gradnoise._types import Array, ArrayLike
 SAMPLINGS = ("with_replacement", "without_replacement", "shuffled")
 # What a matrix may differ from its transpose by and still be the same one: sums of float32, taken in another order on another
 # processor, differ by about 1e-6 of the two rows' sizes; products of float64 by less than 1e-8 of the largest entry.
+BYTES_OF_INDEX = 24  # of an example of a batch: the random words and row numbers of two steps
 ROUNDING, SMALL_ROUNDING = 1e-5, 1e-8
 # Definiteness is judged on the matrix with unit diagonal, so that no choice of units decides it. There the eigenvalues of a
 # (D, D) matrix are known to about D times the precision: float64's for "positive", as what follows inverts the matrix; float32's
@@ -214,6 +215,22 @@ def progress(value: Any) -> Any:
     return value
 
 
+def memory() -> float:
+    """Bytes of memory that this machine (or the container it is) has; infinite where that cannot be known."""
+    found = math.inf
+    try:
+        found = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
+        found = found if limit == "max" else min(found, float(limit))
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # no such number here: only what is larger than any machine is refused
+        pass
+    return found if found > 0 else math.inf
+
+
 def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:
     """Return the batch size; without replacement (and shuffled) it must not exceed `num_examples`."""
     size = integer("batch_size", value)
@@ -235,6 +252,18 @@ def drop_last(value: Any, sampling: str = "shuffled") -> bool:
         msg = f"drop_last must be True (its default) when sampling={sampling!r}, got False: only sampling='shuffled' has a smaller last batch."
         raise ValueError(msg)
     return dropped
+
+
+def drawn_batch(value: Any, num_examples: int, sampling: str = "with_replacement") -> int:
+    """Return the batch size of a sampler, whose random numbers and rows must fit in memory."""
+    size = batch_size(value, num_examples, sampling)
+    if size * BYTES_OF_INDEX > memory():
+        msg = (
+            f"batch_size must be smaller: the random numbers of {size:,} examples take {size * BYTES_OF_INDEX / 1e9:.3g} GB a step, more than the "
+            f"{memory() / 1e9:.3g} GB of this machine."
+        )
+        raise ValueError(msg)
+    return size
 
 
 def array(name: str, value: ArrayLike) -> Array:
@@ -283,7 +312,7 @@ def symmetric(
             f"{name} must be symmetric, but differs from its transpose by {gaps.max():.3g} (largest entry {scale:.3g})."
         )
         raise ValueError(msg)
-    array = array / 2 + array.T / 2  # halves first: entries near the largest float must not overflow
+    array = symmetrised(array)
     if definite == "positive":
         _positive(name, array)
     elif definite == "semi" and scale > 0:
@@ -293,6 +322,12 @@ def symmetric(
             msg = f"{name} must have no negative eigenvalue, but its smallest is {_shown_lowest(array, low)}."
             raise ValueError(msg)
     return array
+
+
+def symmetrised(matrices: ArrayLike) -> Array:
+    """Return (..., D, D) equal to its transpose to the last bit, as no product of matrices is on every processor."""
+    half = np.asarray(matrices, np.float64) / 2  # halves first: entries near the largest float must not overflow
+    return np.asarray(half + np.swapaxes(half, -1, -2))
 
 
 def _positive(name: str, array: Array) -> None:

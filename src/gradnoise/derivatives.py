@@ -311,7 +311,8 @@ def _moments_about(problem: Any, vector: Any, centre: Any) -> Any:
         off = (jax.vmap(jax.grad(each), (None, 0))(vector, block) - centre) * mask[:, None]
         return off.T @ off
 
-    return centre, _mean(problem, _rows(problem.num_examples, problem.num_params), term)
+    spread = _mean(problem, _rows(problem.num_examples, problem.num_params), term)
+    return centre, (spread + spread.T) / 2
 
 
 def _average(term: Callable[[Any], Any], vectors: Any) -> Any:

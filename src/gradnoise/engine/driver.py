@@ -14,7 +14,7 @@ from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Array
 from gradnoise.engine import checkpoint as _checkpoint
 from gradnoise.engine.job import Job, State
-from gradnoise.engine.plan import make_plan
+from gradnoise.engine.plan import make_plan, require_memory
 from gradnoise.engine.progress import Report
 from gradnoise.engine.recorders import Recorder, as_recorders, default_recorder
 from gradnoise.engine.run import Run, advance
@@ -112,8 +112,13 @@ def simulate(
     threads = None if threads is None else _checks.integer("threads", threads)
     seed = seed_of(key)
     path = None if checkpoint is None else _checkpoint.require_place(checkpoint)
+    _checks.progress(progress)
+    _checks.one_of("on_divergence", on_divergence, ("raise", "keep"))
+    if until is not None:
+        _checks.function("until", until)
     params = initial_params(problem, init, num_chains, seed)
     plan = make_plan(problem, process, recorders, num_chains, name)
+    require_memory(problem, process, recorders, plan, num_chains, num_steps - burn_in)
     job = Job(problem, process, recorders, plan, seed, num_chains, burn_in, params, threads, workers)
     state = State()
     if path is not None and path.is_file():

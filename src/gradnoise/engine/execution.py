@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,7 +82,7 @@ def _loop(
         _start(job, state, pool)
     while state.step < num_steps:
         clock_began = time.perf_counter()
-        stop = _next_stop(job, state.step, num_steps, steps, length, until is not None)
+        stop = next_stop(job, state.step, num_steps, steps, length, until is not None)
         fresh = _advance(job, state, pool, stop, length)
         elapsed = time.perf_counter() - clock_began
         state.seconds = before + time.perf_counter() - began
@@ -122,17 +122,21 @@ def _is_mark(step: int) -> bool:
     return step >= FIRST_MARK and (step & (step - 1)) == 0
 
 
-def _start(job: Job, state: State, pool: Pool) -> None:
+def start_carries(job: Job, pool: Pool, groups: Sequence[int]) -> list[Any]:
+    """Return the carries of groups at step 0."""
     none = Clock(np.int32(0), np.int32(0), np.int32(0), ())
-    tasks = [Task(q, None, none, None, job.start_params(q)) for q in range(job.num_groups)]
-    state.carries = [carry for carry, _ in pool.map(tasks)]
+    return [carry for carry, _ in pool.map([Task(q, None, none, None, job.start_params(q)) for q in groups])]
+
+
+def _start(job: Job, state: State, pool: Pool) -> None:
+    state.carries = start_carries(job, pool, range(job.num_groups))
     chains = job.num_groups * job.plan.group
     for recorder, kernel in zip(job.recorders, job.plan.kernels, strict=True):
         if width := kernel.width(job.plan.spec):
             state.emitted[recorder.name] = [np.zeros((0, chains, width), job.plan.spec.dtype)]
 
 
-def _next_stop(job: Job, t: int, num_steps: int, steps: int, length: int, marks: bool) -> int:
+def next_stop(job: Job, t: int, num_steps: int, steps: int, length: int, marks: bool) -> int:
     """Where the next chunk ends: by time, and never beyond an era, a full buffer or a mark."""
     window = job.plan.window
     stop = t + steps
@@ -160,15 +164,16 @@ def _clock(job: Job, t: int, stop: int, length: int) -> Clock:
     )
 
 
-def _tasks(job: Job, carries: list[Any], t: int, stop: int, length: int) -> list[Task]:
+def tasks_of(job: Job, carries: Mapping[int, Any], t: int, stop: int, length: int) -> list[Task]:
+    """Return the tasks that advance groups (group -> carry) from step t to `stop`."""
     clock, era = _clock(job, t, stop, length), t // length
-    return [Task(q, chain_keys(job.seed, job.chains(q), era), clock, carry) for q, carry in enumerate(carries)]
+    return [Task(q, chain_keys(job.seed, job.chains(q), era), clock, carry) for q, carry in carries.items()]
 
 
 def _advance(job: Job, state: State, pool: Pool, stop: int, length: int) -> list[int]:
     """Run one chunk of all groups; return the chains that diverged in it."""
     t, before = state.step, state.carries
-    results = pool.map(_tasks(job, before, t, stop, length))
+    results = pool.map(tasks_of(job, dict(enumerate(before)), t, stop, length))
     for i, recorder in enumerate(job.recorders):
         n = recorder.emitted(stop, job.burn_in) - recorder.emitted(t, job.burn_in)
         if n:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradnoise import _checks
 from gradnoise.engine.recorders import Kernel, Recorder
 from gradnoise.stream import Spec, Stream
 
@@ -81,6 +82,35 @@ def make_plan(problem: Any, process: Any, recorders: tuple[Recorder, ...], num_c
         max(1, min(1 << 16, EMIT_BYTES // (group * item * w))) if (w := k.width(spec)) else 0 for k in kernels
     )
     return Plan(group, window, block, spec, kernels, slots)
+
+
+def require_memory(
+    problem: Any, process: Any, recorders: tuple[Recorder, ...], plan: Plan, num_chains: int, kept_steps: int
+) -> None:
+    """Refuse what the memory of this machine cannot hold, before anything is compiled.
+
+    A block of two steps of one chain holds its random words and row numbers, and a step the rows that it gathers: bytes from the
+    sizes alone. What the recorders emit stays in memory until the end.
+    """
+    spec, most = plan.spec, _checks.memory()
+    item = np.dtype(spec.dtype).itemsize
+    rows = _rows_per_step(process, spec) if process.reads == "rows" else 0
+    row = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(problem.data)) / spec.num_examples
+    need = 2 * 4 * max(process.words_per_step(spec), 1) + rows * (4 + row)
+    if need > most:
+        msg = (
+            f"batch_size must be smaller: its random numbers and the rows that a step reads ({rows:,}) take {need / 1e9:.3g} GB a chain, "
+            f"more than the {most / 1e9:.3g} GB of this machine."
+        )
+        raise ValueError(msg)
+    kernels = zip(recorders, plan.kernels, strict=True)
+    held = sum(r.emitted(kept_steps, 0) * num_chains * k.width(spec) * item for r, k in kernels)
+    if held > most:
+        msg = (
+            f"num_steps, num_chains and record must be smaller: what is recorded would take {held / 1e9:.3g} GB, more than the "
+            f"{most / 1e9:.3g} GB of this machine. Thin it (every), or keep moments alone."
+        )
+        raise ValueError(msg)
 
 
 def _moments_kind(num_chains: int, d: int, item: int) -> str:

@@ -174,11 +174,13 @@ class SumMoments:
         return 0
 
     def init(self, params: Any, spec: Spec) -> Any:
-        """Zero sums; the reference moves to the first state after burn-in."""
+        """Zero sums; the reference moves to the first state after burn-in. `counted`: chains of a pooled sum."""
         g, d = params.shape
         lead = {"chains": (g,), "pooled": (), "batches": (BATCHES,)}[self.kind]
         zero = jnp.zeros((*lead, 2 if self.diagonal else d + 1, d + 1), spec.dtype)
         out = {"sums": (zero, zero), "reference": params if self.kind == "chains" else params[:1]}
+        if self.kind == "pooled":
+            return {**out, "counted": jnp.ones(g, bool)}
         return {**out, "windows": jnp.int32(0), "length": jnp.int32(1)} if self.kind == "batches" else out
 
     def update(self, problem: Any, accumulator: Any, out: Any, view: View) -> tuple[Any, Any]:
@@ -190,9 +192,13 @@ class SumMoments:
         def add(acc: dict[str, Any]) -> dict[str, Any]:
             at = jnp.clip(view.burn_in - view.start, 0, view.rows.shape[1] - 1)
             begins = (view.burn_in >= view.start) & late.any()
-            now = lax.dynamic_index_in_dim(view.rows, at, 1, keepdims=False)[: acc["reference"].shape[0], :-1]
-            reference = jnp.where(begins, now, acc["reference"])
-            y = jnp.where(late[:, None], view.rows - jnp.pad(reference, ((0, 0), (0, 1)))[:, None], 0)
+            now = lax.dynamic_index_in_dim(view.rows, at, 1, keepdims=False)[:, :-1]
+            use = late[:, None]
+            if self.kind == "pooled":  # a chain that is left out must not even be the reference
+                now = lax.dynamic_index_in_dim(now, jnp.argmax(acc["counted"]), 0)
+                use = use & acc["counted"][:, None, None]
+            reference = jnp.where(begins, now[: acc["reference"].shape[0]], acc["reference"])
+            y = jnp.where(use, view.rows - jnp.pad(reference, ((0, 0), (0, 1)))[:, None], 0)
             return self._add({**acc, "reference": reference}, y)
 
         return lax.cond(view.complete & late.any(), add, lambda acc: acc, accumulator), out

@@ -19,7 +19,8 @@ from gradnoise.engine.execution import execute
 from gradnoise.engine.job import Job, State
 from gradnoise.engine.progress import Report, reporting
 from gradnoise.engine.recorders import SUMS
-from gradnoise.engine.statistics import Pieces, pieces_of
+from gradnoise.engine.replay import without_diverged
+from gradnoise.engine.statistics import Pieces, mixed_groups, pieces_of, unheard
 from gradnoise.results import Estimate
 
 
@@ -46,7 +47,7 @@ class Divergence(RuntimeError):
 
 
 class Failure(RuntimeError):
-    """A chunk failed (out of memory, a worker killed); `.run` holds all steps before it and can be extended."""
+    """A chunk failed (out of memory, a worker killed), or what followed the last one; `.run` holds all steps done and can be extended."""
 
     def __init__(self, run: Run, error: Exception) -> None:
         self.run = run
@@ -117,7 +118,18 @@ class Run:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the engine had to do differently than planned."""
-        return self._state.notes
+        if not (count := unheard(self._job, self._state)):
+            return self._state.notes
+        groups = len(mixed_groups(self._job, self._state))
+        lost = (
+            f"chains that diverged were added up with others, in {groups} of {self._job.num_groups} groups: the moments of their {count} healthy "
+            + (
+                "chains are missing, as the problem is not known here."
+                if self._job.problem is None
+                else "chains come from running these groups again without the others, when moments are first asked for."
+            )
+        )
+        return (*self._state.notes, lost)
 
     @property
     def draws(self) -> AnyArray:
@@ -146,7 +158,7 @@ class Run:
         if not any(r.name in SUMS for r in self._job.recorders):
             msg = "moments were not recorded; ask for them with record=gn.record.moments()."
             raise ValueError(msg)
-        return pieces_of(self._job, self._state)
+        return pieces_of(self._job, self._state, without_diverged(self._job, self._state))
 
     @property
     def mean(self) -> Array:
@@ -176,7 +188,7 @@ class Run:
     @functools.cached_property
     def covariance_estimate(self) -> Estimate:
         """`covariance` with its standard error: `.n` chains (or batches: see `standard_error_from`)."""
-        return _weighted(self.pieces.second_moments(self.mean), self.pieces.count, self.pieces.serial)
+        return _symmetric(_weighted(self.pieces.second_moments(self.mean), self.pieces.count, self.pieces.serial))
 
     @property
     def variance(self) -> Array:
@@ -196,7 +208,7 @@ class Run:
     def second_moment(self, about: Any) -> Estimate:
         """Second moment about a known point (D,), with its standard error (D, D): what a law test compares."""
         point = _checks.vector("about", about, len(self.mean))
-        return _weighted(self.pieces.second_moments(point), self.pieces.count, self.pieces.serial)
+        return _symmetric(_weighted(self.pieces.second_moments(point), self.pieces.count, self.pieces.serial))
 
     @property
     def state(self) -> AnyArray:
@@ -225,6 +237,8 @@ class Run:
     ) -> Run:
         """Go on for `num_steps` more steps; bit-identical to one long run. This run stays as it is."""
         more = _checks.integer("num_steps", num_steps)
+        if until is not None:
+            _checks.function("until", until)
         old = self._state
         state = State(
             old.step, list(old.carries), {k: list(v) for k, v in old.emitted.items()}, dict(old.diverged), old.seconds,
@@ -298,6 +312,11 @@ def _memory(values: Array) -> Array:
     correlation = (gap[1:] * gap[:-1]).sum(0) / np.maximum((gap**2).sum(0), np.finfo(float).tiny)
     correlation = np.clip(correlation, 0.0, 0.95)
     return np.asarray((1 + correlation) / (1 - correlation))
+
+
+def _symmetric(found: Estimate) -> Estimate:
+    """Return a matrix and its errors symmetric to the last bit."""
+    return Estimate(_checks.symmetrised(found.value), _checks.symmetrised(found.standard_error), found.n)
 
 
 def _weighted(values: Array, count: Array, serial: bool = False) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from gradnoise import derivatives, theory
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
+from gradnoise.infer.outcome import Judges
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.sampler import Place
 from gradnoise.stream import seed_of
@@ -70,15 +72,27 @@ def adapted(retune: Callable[[Place], Plan], where: Place, *, key: Any = 0) -> P
                 "settles. Use a smaller step (a larger batch_size, or infer.corrected_langevin)."
             )
             raise ValueError(msg)
-        where = _measured(problem, where, np.asarray(run.draws, np.float64))
+        judges = Judges(run)
+        found = judges.ask("the tuning anew", functools.partial(_again, retune, problem, where, run, plan), None)
+        if found is None:  # the trial runs told nothing: the plan before stands, and says so
+            failed = judges.failed[0].replace("No verdict", f"Not adapted beyond step {reached:,}", 1)
+            return dataclasses.replace(plan, warnings=(*plan.warnings, failed))
+        where, plan, change = found
         marks.append((mark, float(np.trace(where.gradient_covariance))))
-        new = retune(where)
-        change = theory.gaussian_kl(new.predicted_covariance, plan.predicted_covariance) / size
-        plan, reached = new, mark
+        reached = mark
         if change <= SETTLED:
-            return _told(plan, marks, change)
+            break
         init, mark = np.asarray(run.draws)[np.arange(chains) % len(run.chains), -1], 2 * mark
     return _told(plan, marks, change)
+
+
+def _again(
+    retune: Callable[[Place], Plan], problem: Any, where: Place, run: Any, plan: Plan
+) -> tuple[Place, Plan, float]:
+    """Return the place measured over a run, the plan tuned there, and the change of its prediction, nats a parameter."""
+    there = _measured(problem, where, np.asarray(run.draws, np.float64))
+    new = retune(there)
+    return there, new, theory.gaussian_kl(new.predicted_covariance, plan.predicted_covariance) / len(where.mean)
 
 
 def _states(problem: Any, size: int) -> int:

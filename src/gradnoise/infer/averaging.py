@@ -17,8 +17,8 @@ from gradnoise.infer.large import LargePlan, plan_large_sgd
 from gradnoise.infer.linear_plans import averaged, from_chain
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.ratios import without_rounding
 from gradnoise.infer.sampler import Place, Refused, Simulation, check_independent, check_run, place
-from gradnoise.infer.spreads import without_rounding
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
 from gradnoise.rules import preconditioned_sgd, rule
@@ -204,7 +204,7 @@ def _wish(preconditioner: Any, dim: int) -> str | Array | None:
 
 def _matrix(where: Place, wish: str | Array | None) -> Array | None:
     """Preconditioner (D, D): what was given, or H⁻¹."""
-    return np.asarray(np.linalg.inv(where.hessian), dtype=np.float64) if isinstance(wish, str) else wish
+    return _checks.symmetrised(np.linalg.inv(where.hessian)) if isinstance(wish, str) else wish
 
 
 def _require_noise(where: Place) -> None:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradnoise import theory
+from gradnoise import _checks, theory
 from gradnoise._types import Array
 from gradnoise.infer.closure import FAR, CurvatureChange, curvature_change
-from gradnoise.infer.planned import distance
+from gradnoise.infer.ratios import distance
 from gradnoise.infer.readable import number, percent
 from gradnoise.infer.sampler import Place, Refused
 from gradnoise.infer.settled import own_law
@@ -27,7 +27,7 @@ def effective_curvature(where: Place, matrix: Array | None) -> Array:
         return where.hessian
     root = np.linalg.cholesky(matrix)
     inner = root.T @ where.hessian @ root
-    return np.asarray((inner + inner.T) / 2)
+    return _checks.symmetrised(inner)
 
 
 def rates_within(where: Place, matrix: Array | None, batch_size: int, tolerance: float) -> theory.AveragingRange:
@@ -182,4 +182,4 @@ def sandwich(where: Place) -> Array:
     """H⁻¹CH⁻¹/N (D, D), what the mean of one pass has."""
     inverse = np.linalg.inv(where.hessian)
     full = inverse @ where.gradient_covariance @ inverse / where.law.num_examples
-    return np.asarray((full + full.T) / 2)
+    return _checks.symmetrised(full)

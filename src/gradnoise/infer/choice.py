@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Unpack
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.candidates import Candidate, Choice
+from gradnoise.infer.outcome import told
 from gradnoise.infer.planners import PLANNERS, plan
 from gradnoise.infer.planning import announce, telling
 from gradnoise.infer.posterior import Posterior
@@ -229,9 +230,10 @@ def sample(
         raise type(refusal)(msg) from refusal
     reason = f"{chosen.reason} {why[0].upper()}{why[1:]}: {named or NAMED}" if why else chosen.reason
     announce(f"Chosen: {reason}", progress)
+    candidates = str(chosen)
     done = chosen.plan.run(num_draws=num_draws, num_chains=num_chains, key=key, progress=progress, **simulation)
-    told = done.chosen_for(reason)
-    return replace(told, settings={**told.settings, "candidates": str(chosen)})
+    reasoned: Posterior = told(done, "the reason of the choice", lambda made: made.chosen_for(reason))
+    return replace(reasoned, settings={**reasoned.settings, "candidates": candidates})
 
 
 def _sample_large(
@@ -262,7 +264,8 @@ def _sample_large(
         progress=progress,
         **simulation,
     )
-    return done.chosen_for(why)
+    reasoned: Posterior = told(done, "the reason of the choice", lambda made: made.chosen_for(why))
+    return reasoned
 
 
 def _methods(methods: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import scipy.linalg
 from gradnoise import _checks, diagnose, measure, theory
 from gradnoise import mode as modes
 from gradnoise._types import AnyArray, Array
-from gradnoise.infer.spreads import along_directions
+from gradnoise.infer.ratios import along_directions, axes
 from gradnoise.results import Estimate
 from gradnoise.stream import seed_of
 
@@ -99,7 +99,7 @@ def directions_of(
     effective_draws: float,
 ) -> tuple[Direction, ...]:
     """Return one record an eigenvector of the target, the widest first."""
-    values, vectors = np.linalg.eigh(target[1])
+    values, vectors = axes(target[1])
     ratios = along_directions(achieved[1], target[1], vectors)
     planned = ratios if predicted is None else along_directions(predicted, target[1], vectors)
     sd = np.sqrt(values)

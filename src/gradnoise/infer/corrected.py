@@ -107,7 +107,7 @@ def plan_corrected_langevin(
 ) -> Plan | LargePlan:
     """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(sampling, "the correction assumes noise that is independent from step to step.")
     large = problem.num_params > derivatives.DENSE
     usual = "low_rank" if large else "full"

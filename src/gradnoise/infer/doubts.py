@@ -9,8 +9,8 @@ import numpy as np
 
 from gradnoise import theory
 from gradnoise._types import Array
+from gradnoise.infer.ratios import spread
 from gradnoise.infer.shape import Shape
-from gradnoise.infer.spreads import spread
 from gradnoise.infer.widths import Widths
 from gradnoise.measure import Nearness
 

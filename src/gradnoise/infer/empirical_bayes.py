@@ -15,6 +15,7 @@ from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.corrected import corrected_langevin
 from gradnoise.infer.hyperparameters import Joint, joint_problem
 from gradnoise.infer.learnt_hyperparameters import judged, learnt
+from gradnoise.infer.outcome import Judges, keeping
 from gradnoise.infer.outlook import Outlook, look_ahead, ran_away, told_away
 from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.infer.sampler import Refused, check_run
@@ -120,7 +121,7 @@ def variational_em(
     size = _checks.integer("batch_size", batch_size, low=2)
     wish = _rate(preconditioner, learning_rate)
     joint = joint_problem(problem, hyperparams)
-    _check_noise(_checks.batch_size(size, problem.num_examples, sampling), problem.num_examples, sampling)
+    _check_noise(_checks.drawn_batch(size, problem.num_examples, sampling), problem.num_examples, sampling)
     if np.ndim(wish) == 2:
         _checks.symmetric("preconditioner", wish, problem.num_params, definite="positive")
     begin = derivatives.as_vector("init", problem, problem.init if init is None else init)
@@ -139,8 +140,9 @@ def variational_em(
         init=np.concatenate([np.zeros(len(joint.names)), begin]),
         record=record.averages(window), checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
-    logs = np.asarray(run.averages[..., : len(joint.names)], np.float64)
-    found = learnt(joint, run, logs, window, size, sampling, ahead)
+    with keeping(run):
+        logs = np.asarray(run.averages[..., : len(joint.names)], np.float64)
+        found = learnt(joint, run, logs, window, size, sampling, ahead)
     settings = {
         "variational_em": found,
         "hyper_steps": steps,
@@ -148,11 +150,12 @@ def variational_em(
         "noise": kind,
         **dict(zip(found.names, found.final.value, strict=True)),
     }
-    if problem.num_params <= derivatives.DENSE:
-        made = _planned(found.problem, rate, size, sampling, num_draws, chains, key, thin, burn_in, progress)
-    else:
-        made = _continued(joint, process, run, num_draws, key, thin, burn_in, progress)
-    verdict = judged(made.verdict, found, ahead.reason)
+    with keeping(run):
+        if problem.num_params <= derivatives.DENSE:
+            made = _planned(found.problem, rate, size, sampling, num_draws, chains, key, thin, burn_in, progress)
+        else:
+            made = _continued(joint, process, run, num_draws, key, thin, burn_in, progress)
+    verdict = Judges(run).verdict(lambda: judged(made.verdict, found, ahead.reason))
     return dataclasses.replace(made, method="variational EM", settings={**made.settings, **settings}, verdict=verdict)
 
 
@@ -252,13 +255,18 @@ def _continued(
         burn_in=forget, record=record.draws(every), progress=progress,
     )  # fmt: skip
     draws = more.draws[..., size:]
-    square = (np.asarray(draws, np.float64) ** 2).sum(-1)
-    effective = float(diagnose.effective_sample_size(square).value) if num_draws > 1 else float(len(start))
+    judges, known = Judges(more), num_draws > 1
+    effective = judges.ask("the effective draws", lambda: _effective(draws), 0.0) if known else float(len(start))
     why = f"The law of constant SGD is not predicted beyond {derivatives.DENSE} parameters; effective draws are those of |params|²."
     return Posterior(
         method="constant SGD", draws=draws, names=joint.base.parameter_names, predicted_mean=None,
         predicted_covariance=None, effective_draws=effective if math.isfinite(effective) else 0.0,
-        verdict=Verdict("approximate", (why,), {"effective_draws": effective}),
+        verdict=judges.verdict(lambda: Verdict("approximate", (why,), {"effective_draws": effective})),
         settings={"thin": every, "burn_in": forget, "num_steps": forget + num_draws * every, "num_chains": len(start)},
         run=more, problem=joint.at(start[0, :size]),
     )  # fmt: skip
+
+
+def _effective(draws: Any) -> float:
+    """Return the effective draws of |params|²."""
+    return float(diagnose.effective_sample_size((np.asarray(draws, np.float64) ** 2).sum(-1)).value)

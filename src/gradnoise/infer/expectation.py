@@ -10,7 +10,7 @@ import scipy.linalg
 
 from gradnoise._types import AnyArray, Array
 from gradnoise.infer.judgement import Verdict
-from gradnoise.infer.spreads import along_directions
+from gradnoise.infer.ratios import along_directions, axes
 from gradnoise.infer.widths import Widths
 
 SHOWN = 10
@@ -72,7 +72,7 @@ def expected(
     verdict: Verdict,
 ) -> Expectation:
     """Set predicted mean and covariance against the target along the target's eigenvectors."""
-    values, vectors = np.linalg.eigh(target[1])
+    values, vectors = axes(target[1])
     values, vectors = values[::-1], vectors[:, ::-1]
     return Expectation(
         method,

@@ -110,7 +110,7 @@ def plan_fisher_scoring(
     """Tune Fisher scoring and predict its law; arguments as in `fisher_scoring`, `key` for the variational law."""
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
         "within an epoch the noise of shuffled batches cancels, and the preconditioner is tuned to noise that does not.",
@@ -135,7 +135,11 @@ def plan_fisher_scoring(
         )
         raise Refused(msg)
     covered = epsilon * gain @ added @ gain
-    update: dict[str, Any] = {"learning_rate": epsilon, "preconditioner": gain, "injected": (covered + covered.T) / 2}
+    update: dict[str, Any] = {
+        "learning_rate": epsilon,
+        "preconditioner": gain,
+        "injected": _checks.symmetrised(covered),
+    }
     update |= {"batch_size": size, "sampling": sampling}
     plain = theory.linear_chain(*of, **update, num_examples=problem.num_examples)
     own = own_law(problem, where, plain.covariance, step="step_size", **update)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from gradnoise import _checks, derivatives
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.judgement import MOST_KL, Verdict, kl_limit
+from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import check_size, place
+from gradnoise.infer.sampler import check_memory, check_size, place
 from gradnoise.measure import Nearness, nearness
 from gradnoise.measure.importance import TAIL
 from gradnoise.stream import seed_of
@@ -52,8 +54,11 @@ def gaussian(
     where = place(problem, "posterior", mode=mode, law=law, num_law_draws=num_law_draws, key=key, chain=False)
     law = where.law
     why = "The best Gaussian in the variational sense: skewness and tails are ignored."
-    near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness
-    verdict = _verdict(near, len(law.mean), why)
+
+    def verdict() -> Verdict:
+        near = nearness(problem, law.mean, law.covariance) if law.nearness is None else law.nearness
+        return _verdict(near, len(law.mean), why)
+
     return _drawn("Gaussian variational law", problem, law.mean, law.covariance, num_draws, num_chains, key, verdict)
 
 
@@ -79,10 +84,12 @@ def laplace(problem: Any, *, num_draws: int = 1000, num_chains: int = 4, key: An
     seed_of(key)
     check_size(problem)
     found = modes.as_mode(problem, mode)
-    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector))
-    covariance = (covariance + covariance.T) / 2
+    covariance = _checks.symmetrised(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, found.vector)))
     why = "It has the curvature at the mode; skewness and curvature elsewhere are ignored."
-    verdict = _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
+
+    def verdict() -> Verdict:
+        return _verdict(nearness(problem, found.vector, covariance), len(covariance), why)
+
     return _drawn("Laplace", problem, found.vector, covariance, num_draws, num_chains, key, verdict)
 
 
@@ -106,8 +113,8 @@ def _verdict(near: Nearness, dim: int, what: str) -> Verdict:
 
 def is_quadratic(problem: Any, mode: Any) -> bool:
     """Whether the posterior is Laplace's Gaussian, to rounding, wherever that or a heavier tail reaches: no kink, no wall."""
-    covariance = np.linalg.inv(problem.num_examples * derivatives.hessian(problem, mode.vector))
-    return nearness(problem, mode.vector, (covariance + covariance.T) / 2).exact
+    covariance = _checks.symmetrised(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, mode.vector)))
+    return nearness(problem, mode.vector, covariance).exact
 
 
 def _drawn(
@@ -118,9 +125,10 @@ def _drawn(
     num_draws: int,
     num_chains: int,
     key: Any,
-    verdict: Verdict,
+    verdict: Callable[[], Verdict],
 ) -> Posterior:
     draws, chains = _checks.integer("num_draws", num_draws), _checks.integer("num_chains", num_chains)
+    check_memory(draws, chains, len(mean))
     root = np.linalg.cholesky(covariance)
     z = np.random.default_rng(seed_of(key)).standard_normal((chains, draws, len(mean)))
     return Posterior(
@@ -130,7 +138,7 @@ def _drawn(
         mean,
         covariance,
         float(draws * chains),
-        verdict,
+        Judges().verdict(verdict),
         {"num_draws": draws, "num_chains": chains},
         exact=True,
         problem=problem,

@@ -12,9 +12,10 @@ from scipy import stats
 from gradnoise import diagnose, theory
 from gradnoise._types import Array
 from gradnoise.infer.doubts import about_widths, doubts_of, of_law
+from gradnoise.infer.ratios import LEAST, along_directions, axes, divergence, spread
 from gradnoise.infer.readable import apart
+from gradnoise.infer.rounding import UNSEEN, WRONG, Rounding
 from gradnoise.infer.shape import Shape
-from gradnoise.infer.spreads import along_directions, spread
 from gradnoise.infer.widths import Widths
 from gradnoise.measure import Nearness
 
@@ -27,6 +28,9 @@ MEAN_TOLD = 0.05  # standard deviations from which on a mean that is off is ment
 MEAN_LIMIT = 0.5  # standard deviations that the mean may be off in any direction
 TOO_FEW = 10  # times the limit: a sampling floor above it leaves nothing to verify
 RATIO_LIMIT = 1.5  # one direction that is wider or narrower by more costs "trustworthy", however small the KL
+STILL = (
+    1e-3  # of its predicted variance: a direction that has less does not move, unless there are too few draws to tell
+)
 DESIGN_LIMIT = 1.25  # the same where it is known beforehand, without sampling error
 
 
@@ -70,6 +74,7 @@ def judge(
     nearness: Nearness | None = None,
     shape: Shape | None = None,
     remedy: str = "",
+    rounding: Rounding | None = None,
 ) -> Verdict:
     """Compare what was simulated with what was predicted, and both with the target.
 
@@ -95,6 +100,8 @@ def judge(
         Of the draws, where there are any; of what is expected of them before.
     remedy
         What would reach the target where this sampler does not by design; empty where nothing is known to.
+    rounding
+        What the dtype of the run adds to the variances.
     """
     limit = kl_limit(dim)
     designed = theory.gaussian_kl(predicted[1], target[1], predicted[0], target[0])
@@ -107,6 +114,7 @@ def judge(
     if simulated is not None:
         found = _simulated(dim, simulated, predicted, target, effective_draws)
         numbers |= found
+        against += _still(found, dim, effective_draws)
         slack = 3 * found["kl_floor"] * math.sqrt(2 / (dim * (dim + 3)))
         harmless = found["simulated_kl_to_target"] - found["kl_floor"] <= HARMLESS
         excess = found["simulated_kl_to_predicted"] - found["kl_floor"]
@@ -137,6 +145,10 @@ def judge(
                 f"Too few draws to verify anything: they are worth {effective_draws:.3g} independent ones, and sampling error alone makes "
                 f"a divergence of {found['kl_floor']:.2g}."
             )
+    if rounding is not None:
+        numbers["rounding"] = rounding.added
+        if rounding.added > UNSEEN:
+            (against if rounding.added > WRONG else beside).append(rounding.sentence)
     if drift_matters and noise_drift > DRIFT_LIMIT:
         said = (
             f"The gradient noise is not constant: averaged over the posterior it is {apart(noise_drift, DRIFT_LIMIT)} times that at the mode "
@@ -177,21 +189,22 @@ def _simulated(
     dim: int, simulated: tuple[Array, Array], predicted: tuple[Array, Array], target: tuple[Array, Array], n: float
 ) -> dict[str, float]:
     """Return the run's divergences from prediction and target, with their floor, and the worst directions."""
-    off = theory.gaussian_kl(simulated[1], predicted[1], simulated[0], predicted[0])
-    width = theory.gaussian_kl(simulated[1], predicted[1])
+    off, width, ratios = divergence(simulated, predicted)
     shift = max(0.0, off - width)  # = d'Σ⁻¹d/2
-    ratios = spread(simulated[1], predicted[1])
-    along = along_directions(simulated[1], predicted[1], np.linalg.eigh(target[1])[1])
+    values, vectors = axes(target[1])
+    along = np.maximum(along_directions(simulated[1], predicted[1], vectors), LEAST)
     error = along * math.sqrt(2 / n) * float(stats.norm.isf(1e-3 / (2 * dim)))  # one alarm in a thousand runs
     low, high = (along + error) * RATIO_LIMIT < 1, along - error > RATIO_LIMIT
     worst = _worst(np.abs(np.log(along)), low | high)
-    values, vectors = np.linalg.eigh(target[1])
     shifts = np.abs(vectors.T @ (simulated[0] - target[0])) / np.sqrt(values)
-    scatter = np.sqrt(along_directions(simulated[1], target[1], vectors) / n) * float(stats.norm.isf(1e-3 / (2 * dim)))
+    scatter = np.sqrt(np.maximum(along_directions(simulated[1], target[1], vectors), 0) / n) * float(
+        stats.norm.isf(1e-3 / (2 * dim))
+    )
     shifted = shifts - scatter > MEAN_LIMIT
     return {
         "simulated_kl_to_predicted": off,
-        "simulated_kl_to_target": theory.gaussian_kl(simulated[1], target[1], simulated[0], target[0]),
+        "simulated_kl_to_target": divergence(simulated, target)[0],
+        "rank": float((ratios > STILL).sum()),
         "covariance_kl": width,
         "mean_kl": shift,
         "mean_shift": math.sqrt(2 * shift),
@@ -210,6 +223,16 @@ def _simulated(
 def _worst(sizes: Any, counted: Any) -> int:
     """Index of the largest among those that are counted, or of all where none is."""
     return int(np.where(counted | ~counted.any(), sizes, -math.inf).argmax())
+
+
+def _still(found: dict[str, float], dim: int, effective_draws: float) -> list[str]:
+    """Say that the covariance of the run has not full rank, where that is no matter of too few draws."""
+    if found["rank"] == dim or effective_draws < 2 * dim:
+        return []
+    return [
+        f"The draws stand still in some directions: their covariance has rank {found['rank']:.0f} of {dim} (variances below {STILL:g} of "
+        "the predicted ones count as 0)."
+    ]
 
 
 def _off(found: dict[str, float], dim: int) -> str:

@@ -135,7 +135,7 @@ def plan_langevin(
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     dropped = _checks.drop_last(drop_last, kind)
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, kind)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, kind)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
     budget = _checks.positive("max_variance_error", max_variance_error)
     falling = None if isinstance(schedule, str) else checked_schedule(schedule)
@@ -274,7 +274,7 @@ def _plan(
         preconditioner=process.preconditioner,
         injected=np.eye(len(own.mean)) * process.root**2
         if not np.ndim(process.root)
-        else process.root @ process.root.T,
+        else _checks.symmetrised(process.root @ process.root.T),
         batch_size=settings["batch_size"],
         sampling="with_replacement" if shuffled else sampling,
         num_examples=problem.num_examples,

@@ -13,6 +13,7 @@ from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
 from gradnoise.infer.diagonal_steps import DIRECTIONS, checked_kind, cut_reason, excess_kl, stable_step, wanted_step
+from gradnoise.infer.outcome import Judges, keeping
 from gradnoise.infer.posterior import Posterior, Verdict
 from gradnoise.infer.sampler import Simulation, check_run
 from gradnoise.infer.structured_langevin import diagonal_structure, low_rank_structure
@@ -109,8 +110,12 @@ class LargePlan:
         return self._posterior(run, step, used["burn_in"], used["num_chains"])
 
     def _posterior(self, run: Any, step: int, forget: int, num_chains: int) -> Posterior:
-        draws = run.averages if self.window > 1 else run.draws
-        verdict, effective = self._judged(draws, step, len(run.diverged))
+        with keeping(run):
+            draws = run.averages if self.window > 1 else run.draws
+        judges = Judges(run)
+        found = judges.ask("the comparison along the stiffest directions", lambda: self._judged(draws, step, run), None)
+        verdict = judges.verdict(lambda: Verdict("not trustworthy", (), {}) if found is None else found[0])
+        effective = 0.0 if found is None else found[1]
         used = {"thin": step, "burn_in": forget, "num_steps": run.num_steps, "num_chains": num_chains}
         return Posterior(
             self.method,
@@ -125,7 +130,8 @@ class LargePlan:
             plan=self,
         )
 
-    def _judged(self, draws: Any, step: int, diverged: int) -> tuple[Verdict, float]:
+    def _judged(self, draws: Any, step: int, run: Any) -> tuple[Verdict, float]:
+        diverged = len(run.diverged)
         onto = (np.asarray(draws, np.float64) / self.scale) @ self.vectors  # (chain, draw, k)
         measured = onto.reshape(-1, onto.shape[-1]).var(0, ddof=1)
         ratios = measured / self.predicted_variances
@@ -200,7 +206,7 @@ def plan_large_sgd(
     For any diagonal P corollary 3 has KL = ½ Σ (P_kk/w_k - ln P_kk/w_k) + a constant: its excess over the least,
     ½ Σ (P_kk/w_k - 1 - ln P_kk/w_k), decides. What was cut is in `settings` and in the warnings.
     """
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     kind = checked_kind(preconditioner)
     start = _start(problem, mode)
     noise = noise_diagonal(problem, start, key=key)
@@ -254,7 +260,7 @@ def plan_large_langevin(
     "low_rank": the `rank` stiffest directions of H by Lanczos, the noise within them, means of H and C over the rest.
     "diagonal": the variances of the example gradients stand for the diagonal of H too (they agree where the model is right).
     """
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     start, examples = _start(problem, mode), problem.num_examples
     spread = noise_diagonal(problem, start, key=key).variance
     per_step = theory.noise_factor(batch_size=size, sampling=sampling, num_examples=examples)

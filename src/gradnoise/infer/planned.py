@@ -14,12 +14,16 @@ from gradnoise._types import Array
 from gradnoise.engine import Divergence, record, simulate
 from gradnoise.infer.costs import Cost
 from gradnoise.infer.doubts import doubts_of, remedy_for
-from gradnoise.infer.expectation import Expectation, expected, strayed_chains
+from gradnoise.infer.expectation import Expectation, expected
 from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
+from gradnoise.infer.outcome import keeping
 from gradnoise.infer.posterior import Posterior
-from gradnoise.infer.sampler import Place, Simulation, check_run
-from gradnoise.infer.shape import Shape, expected_shape, shape_of
+from gradnoise.infer.ratios import axes, distance
+from gradnoise.infer.rounding import UNSEEN, Rounding, rounding_of
+from gradnoise.infer.sampler import Place, Simulation, announce, check_run
+from gradnoise.infer.shape import Shape, expected_shape
+from gradnoise.infer.verification import verified
 from gradnoise.infer.widths import Widths, widths_at
 from gradnoise.theory import LinearChain
 
@@ -124,7 +128,7 @@ class Plan:
     @property
     def direction_errors(self) -> Array:
         """Relative error of the variance along each eigenvector of the target (D,), the widest direction first."""
-        values, vectors = np.linalg.eigh(self.target)
+        values, vectors = axes(self.target)
         along = np.einsum("di,de,ei->i", vectors, self.predicted_covariance, vectors, optimize=True)
         return np.asarray((along / values - 1)[::-1])
 
@@ -156,9 +160,7 @@ class Plan:
         """How far every eigendirection of the target is expected to be off, and the verdict before anything is run."""
         predicted, target = (self.predicted_mean, self.predicted_covariance), (self.where.law.mean, self.target)
         names = self.problem.parameter_names
-        return expected(
-            self.method, names, predicted, target, self.widths, self._judged(None, math.nan, shape=self.shape)
-        )
+        return expected(self.method, names, predicted, target, self.widths, self._foreseen())
 
     @property
     def kl_to_target(self) -> float:
@@ -214,7 +216,7 @@ class Plan:
         progress
             As in `simulate`; True also prints the planned steps.
         simulation
-            dtype, checkpoint, workers, threads: as in `simulate`.
+            dtype, checkpoint, workers, threads: as in `simulate`; dtype None: float32, or float64 where rounding would be seen.
         """
         check_run(
             num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
@@ -222,7 +224,10 @@ class Plan:
         )  # fmt: skip
         length = self.length(num_draws, thin, burn_in)
         self._check_enough(length, num_chains)
-        _announce(self.method, length, num_chains, progress)
+        if simulation.get("dtype") is None and self.rounding("float32").added > UNSEEN:
+            simulation["dtype"] = "float64"
+        planned = f"{length.num_steps:,} steps (burn-in {length.burn_in:,}, one draw every {length.thin:,})"
+        announce(f"{self.method}: {num_chains} chains of {planned}", progress)
         keep = record.averages(self.window) if self.window > 1 else record.draws(length.thin)
         run = simulate(
             self.problem,
@@ -262,24 +267,17 @@ class Plan:
             )
             raise ValueError(msg)
 
+    def rounding(self, dtype: Any) -> Rounding:
+        """Return what a run in this dtype would add to the variances by rounding the params."""
+        names = self.problem.parameter_names
+        return rounding_of(self.predicted_mean, self.start, self.relaxation_time, dtype, names)
+
     def _posterior(self, run: Any, length: Length, num_chains: int) -> Posterior:
         if not len(run.chains):
             raise Divergence(run)
-        draws = run.averages if self.window > 1 else run.draws
-        simulated = (run.mean, run.covariance)
-        if self.window > 1:
-            flat = np.asarray(draws, np.float64).reshape(-1, draws.shape[-1])
-            simulated = (flat.mean(0), np.atleast_2d(np.cov(flat.T)))
-        effective = self.effective_draws(length.num_steps - length.burn_in, max(len(run.chains), 1))
-        kept = [int(c) for c in run.chains]
-        verdict = self._judged(
-            simulated,
-            effective,
-            diverged=run.diverged,
-            strayed=strayed_chains(draws, self.predicted_mean, self.predicted_covariance, kept),
-            shape=shape_of(draws, self.target, effective),
-            num_chains=num_chains,
-        )
+        with keeping(run):
+            draws = run.averages if self.window > 1 else run.draws
+        verdict, effective = verified(self, run, draws, length.num_steps - length.burn_in, num_chains)
         used = {**length._asdict(), "at": self.where.at, "num_chains": num_chains, **self.settings}
         return Posterior(
             self.method,
@@ -295,11 +293,13 @@ class Plan:
             problem=self.problem,
         )
 
-    def _judged(
-        self, simulated: tuple[Array, Array] | None, effective_draws: float, *, shape: Shape | None, **chains: Any
-    ) -> Verdict:
-        """Judge before the run (`simulated` None) or after it."""
+    def law_nearness(self) -> measure.Nearness | None:
+        """How near the law that is the target is to the posterior; None where another is the target."""
         tempered = self.where.at == "tempered"  # then the law's nearness is that to the tempered posterior
+        return self.nearness if tempered or np.array_equal(self.target, self.where.law.covariance) else None
+
+    def judged(self, simulated: tuple[Array, Array] | None, effective_draws: float, **found: Any) -> Verdict:
+        """Judge after a run, from what its judges found."""
         return judge(
             dim=len(self.predicted_mean),
             noise_drift=self.where.law.noise_drift,
@@ -308,34 +308,20 @@ class Plan:
             predicted=(self.predicted_mean, self.predicted_covariance),
             target=(self.where.law.mean, self.target),
             effective_draws=effective_draws,
-            widths=self.widths,
-            shape=shape,
             remedy=remedy_for(self.method, self.settings),
-            nearness=self.nearness if tempered or np.array_equal(self.target, self.where.law.covariance) else None,
-            **chains,
+            **found,
         )
+
+    def _foreseen(self) -> Verdict:
+        """Judge before the run."""
+        return self.judged(None, math.nan, shape=self.shape, widths=self.widths, nearness=self.law_nearness())
 
     def __str__(self) -> str:
         low, high = self.variance_errors[[0, -1]]
         said = f"variances {1 + low:.3g} to {1 + high:.3g} times the target's"
-        level = self._judged(None, math.nan, shape=self.shape).level
+        level = self._foreseen().level
         moved = self.mean_error
         off = f", the mean {moved:.2g} standard deviations off" if moved > SHIFT_TOLD else ""
         told = f"{self.method}: expected {level}, {said}{off} (KL {self.kl_to_target:.3g})"
         cost = f"one effective draw every {max(self.iact, 1.0):.3g} steps, burn-in {self.length(1).burn_in:,}"
         return " ".join([f"{told}; {cost}.", *self.warnings])
-
-
-def distance(shift: Array, covariance: Array) -> float:
-    """Length of `shift` (D,) in standard deviations of `covariance` in its own, worst, direction (Mahalanobis)."""
-    return math.sqrt(max(float(shift @ np.linalg.solve(covariance, shift)), 0.0))
-
-
-def _announce(method: str, length: Length, num_chains: int, progress: Any) -> None:
-    """Print the planned steps, where a progress bar would be shown."""
-    if progress is True:
-        from rich.console import Console
-
-        Console(stderr=True, highlight=False).print(
-            f"{method}: {num_chains} chains of {length.num_steps:,} steps (burn-in {length.burn_in:,}, one draw every {length.thin:,})"
-        )

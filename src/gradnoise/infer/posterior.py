@@ -25,8 +25,9 @@ from gradnoise.infer.comparison import (
 from gradnoise.infer.export import datatree_of, write
 from gradnoise.infer.held_out import examples, laid_out
 from gradnoise.infer.judgement import DRIFT_LIMIT, Verdict, judge, kl_limit
+from gradnoise.infer.outcome import told
 from gradnoise.infer.predictive import LogPredictive, Predictive, log_predictive, predictive
-from gradnoise.infer.spreads import spread
+from gradnoise.infer.ratios import spread
 from gradnoise.infer.summaries import Intervals, Summary, intervals_of, summary_of
 
 __all__ = ["DRIFT_LIMIT", "Divergences", "Posterior", "Verdict", "judge", "kl_limit", "spread"]
@@ -88,7 +89,7 @@ class Posterior:
         if self.exact and self.predicted_covariance is not None:
             return self.predicted_covariance
         flat = np.asarray(self.draws, np.float64).reshape(-1, self.draws.shape[-1])
-        return np.atleast_2d(np.cov(flat.T))
+        return _checks.symmetrised(np.atleast_2d(np.cov(flat.T)))
 
     @property
     def params(self) -> Pytree:
@@ -115,7 +116,9 @@ class Posterior:
             msg = f"extend must have the run of a plan to go on with, but there is none behind these draws of {self.method}."
             raise ValueError(msg)
         made: Posterior = self.plan.extend(self, num_draws, progress=progress)
-        return made if "choice" not in self.settings else made.chosen_for(self.settings["choice"])
+        if "choice" not in self.settings:
+            return made
+        return told(made, "the reason of the choice", lambda made: made.chosen_for(self.settings["choice"]))  # type: ignore[no-any-return]
 
     def chosen_for(self, reason: str) -> Posterior:
         """Return the same with the reason of a choice first in the verdict, and among the settings."""

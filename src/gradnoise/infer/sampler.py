@@ -48,7 +48,7 @@ class Place(NamedTuple):
     @property
     def covariance(self) -> Array:
         """(N H)⁻¹, (D, D)."""
-        return np.linalg.inv(self.law.num_examples * self.hessian)
+        return _checks.symmetrised(np.linalg.inv(self.law.num_examples * self.hessian))
 
 
 def place(
@@ -166,6 +166,25 @@ class Simulation(TypedDict, total=False):
     checkpoint: str | Path | None
     workers: int
     threads: int | None
+
+
+def announce(line: str, progress: Any) -> None:
+    """Print a line where a progress bar would be shown."""
+    if progress is True:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(line, markup=False)
+
+
+def check_memory(num_draws: int, num_chains: int, num_params: int) -> None:
+    """Refuse more draws, in float64, than this machine can hold."""
+    need = 8.0 * num_draws * num_chains * num_params
+    if need > _checks.memory():
+        msg = (
+            f"num_draws must be smaller: {num_chains} x {num_draws:,} draws of {num_params} parameters take {need / 1e9:.3g} GB, more than "
+            f"the {_checks.memory() / 1e9:.3g} GB of this machine."
+        )
+        raise ValueError(msg)
 
 
 def check_run(

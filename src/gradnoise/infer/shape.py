@@ -70,7 +70,7 @@ def shape_of(draws: Any, target: Array, effective_draws: float) -> Shape:
     both = [_standardised(flat @ vectors), _standardised(flat)]
     sums = [float((_negentropy(x) - 1 / count).sum()) for x in both]
     moments = np.concatenate([np.stack([(x**3).mean(0), (x**4).mean(0) - 3]) for x in both], axis=1)
-    skewness, kurtosis = (float(row[np.abs(row).argmax()]) for row in moments)
+    skewness, kurtosis = (float(max(row, key=abs, default=0.0)) for row in moments)  # nothing moves: no shape
     return Shape(max(sums), math.sqrt(dim) / count, skewness, kurtosis)
 
 

@@ -16,6 +16,7 @@ from gradnoise import _checks, derivatives, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.engine import record, simulate
+from gradnoise.infer.outcome import keeping
 from gradnoise.oracles import minibatch
 from gradnoise.problem import Problem
 from gradnoise.processes import Langevin
@@ -173,7 +174,7 @@ def local_learning_coefficient(
     At a singular point it still sets the scale of the step, but neither its ideal value nor its bias is the truth there.
     """
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, _checks.one_of("sampling", sampling, _INDEPENDENT))
+    size = _checks.drawn_batch(batch_size, problem.num_examples, _checks.one_of("sampling", sampling, _INDEPENDENT))
     spring = _spring(localization)
     strength = _strength(inverse_temperature, problem.num_examples, size)
     budget = _checks.within("max_error", max_error, 0.0, 1.0, closed="neither")
@@ -204,9 +205,11 @@ def local_learning_coefficient(
         num_steps=burn_in + draws * thin, num_chains=chains, key=key, burn_in=burn_in, record=record.draws(thin),
         init=centre, progress=progress,
     )  # fmt: skip
-    losses = derivatives.losses(problem, np.asarray(run.draws, np.float64).reshape(-1, len(centre))).reshape(chains, -1)
+    with keeping(run):
+        away = derivatives.losses(problem, np.asarray(run.draws, np.float64).reshape(-1, len(centre)))
+        gaps = away.reshape(chains, -1).mean(1) - derivatives.loss(problem, centre)
     return LocalLearningCoefficient(
-        mean_of(strength * (losses.mean(1) - derivatives.loss(problem, centre))),
+        mean_of(strength * gaps),
         predicted,
         _ratio(hessian, averaged, strength, spring),
         epsilon,
@@ -261,7 +264,7 @@ def _around(problem: Any, centre: Array, strength: float, spring: float) -> tupl
     if pull > FARTHEST:
         msg = f"params must be a minimum, but the gradient there pulls {pull:.3g} standard deviations of the localised law away. Minimise further, or leave params out."
         raise ValueError(msg)
-    return hessian, np.asarray(np.linalg.inv(force))
+    return hessian, _checks.symmetrised(np.linalg.inv(force))
 
 
 def _averages(problem: Any, centre: Array, covariance: Array) -> tuple[Array, Array]:
@@ -273,7 +276,7 @@ def _averages(problem: Any, centre: Array, covariance: Array) -> tuple[Array, Ar
     away = z @ np.linalg.cholesky(covariance).T
     over = derivatives.averages(problem, centre + np.concatenate([away, -away]))
     bends, axes = np.linalg.eigh(over.hessian)
-    return np.asarray((axes * np.maximum(bends, 0)) @ axes.T), over.gradient_covariance
+    return _checks.symmetrised((axes * np.maximum(bends, 0)) @ axes.T), over.gradient_covariance
 
 
 def _ratio(hessian: Array, averaged: Array, strength: float, spring: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -15,7 +16,9 @@ from gradnoise import mode as modes
 from gradnoise._types import Array
 from gradnoise.infer.gaussians import is_quadratic, laplace
 from gradnoise.infer.judgement import Verdict
+from gradnoise.infer.outcome import Judges
 from gradnoise.infer.posterior import Posterior
+from gradnoise.infer.sampler import check_memory
 from gradnoise.stream import seed_of
 
 BUDGET_SECONDS = 30.0
@@ -166,6 +169,7 @@ def nuts(
     draws, chains = _check_nuts(num_draws, num_chains)
     aim = _checks.within("target_acceptance", target_acceptance, 0.0, 1.0, closed="neither")
     seed = seed_of(key)
+    check_memory(draws, chains, _checks.problem(problem).num_params)
     found = modes.as_mode(problem, mode)
     here = found.vector
     root = np.linalg.cholesky(np.linalg.inv(problem.num_examples * derivatives.hessian(problem, here)))
@@ -175,7 +179,9 @@ def nuts(
         whitened, divergent = jax.device_get(
             _all_chains(_tree.cast(problem, np.float64), here, root, keys, start, draws, aim)
         )
-    effective, r_hat, bad = _effective(whitened), _split_r_hat(whitened), int(np.sum(divergent))
+    bad, judges = int(np.sum(divergent)), Judges()
+    effective = judges.ask("the effective draws", lambda: _effective(whitened), 0.0)
+    r_hat = judges.ask("R-hat", lambda: _split_r_hat(whitened), math.inf)
     return Posterior(
         "NUTS",
         here + whitened @ root.T,
@@ -183,7 +189,7 @@ def nuts(
         None,
         None,
         effective,
-        judge_nuts(len(here), chains, draws, effective, r_hat, bad),
+        judges.verdict(lambda: judge_nuts(len(here), chains, draws, effective, r_hat, bad)),
         {"num_draws": draws, "num_chains": chains, "divergent": bad, "r_hat": r_hat},
         problem=problem,
     )

@@ -158,7 +158,7 @@ def plan_constant_sgd(
 ) -> Plan | LargePlan:
     """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
         "within an epoch the noise of shuffled batches cancels, and soft directions keep about 1 % of their variance "
@@ -271,8 +271,8 @@ def _target(where: Place, target: str | Array, temperature: float, num_examples:
         return temperature * target
     inverse = np.linalg.inv(where.hessian)
     if target == "sandwich":
-        return np.asarray(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
-    return None if temperature == 1.0 else np.asarray(temperature * inverse / num_examples)
+        return _checks.symmetrised(temperature * inverse @ where.gradient_covariance @ inverse / num_examples)
+    return None if temperature == 1.0 else _checks.symmetrised(temperature * inverse / num_examples)
 
 
 def _preconditioner(

@@ -140,7 +140,7 @@ def plan_sghmc(
 ) -> Plan:
     """Tune SGHMC and predict its law; arguments as in `sghmc`, `key` for the variational law."""
     _checks.problem(problem)
-    size = _checks.batch_size(batch_size, problem.num_examples, sampling)
+    size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
         sampling,
         "the velocity remembers the batches of an epoch, whose noise is not independent from step to step; its law and the "

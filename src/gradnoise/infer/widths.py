@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree
+from gradnoise import _checks, _tree
 from gradnoise._types import Array
 from gradnoise.infer.misspecification import Fit, fit_of
 
@@ -122,8 +122,8 @@ def widths_of(problem: Any, mean: Array, hessian: Array, gradient_covariance: Ar
         ratios[order],
         fit.expected[order],
         fit.misspecified[order],
-        inverse / problem.num_examples,
-        sandwich / problem.num_examples,
+        _checks.symmetrised(inverse / problem.num_examples),
+        _checks.symmetrised(sandwich / problem.num_examples),
         fit,
     )
 

@@ -203,10 +203,8 @@ def _newton(
     states: list[Array] = []
     steps: list[Array] = []
     for iteration in range(1, limit + 1):
-        mean, covariance = (
-            start + unit @ state[:size],
-            unit @ _scaled.inverse(state[size:].reshape(size, size)) @ unit.T,
-        )
+        mean = start + unit @ state[:size]
+        covariance = _checks.symmetrised(unit @ _scaled.inverse(state[size:].reshape(size, size)) @ unit.T)
         root = np.linalg.cholesky(covariance)
         slope, hessian = score_averages.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)

@@ -288,7 +288,7 @@ def _persistent(problem: Problem | FewerRows, points: Array) -> Array:
     """Covariance over examples of their gradients averaged over the points, (D, D)."""
     with jax.enable_x64(True):
         mean = np.asarray(_mean_gradients(problem, points))
-    return np.cov(mean.T, bias=True).reshape(points.shape[1], points.shape[1])
+    return _checks.symmetrised(np.cov(mean.T, bias=True).reshape(points.shape[1], points.shape[1]))
 
 
 @jax.jit
@@ -304,7 +304,7 @@ def _mean_gradients(problem: Any, points: Any) -> Any:
 
 def _semidefinite(matrix: Array) -> Array:
     values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+    return _checks.symmetrised((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
 def mirrored_normals(num_examples: int, size: int) -> Array:

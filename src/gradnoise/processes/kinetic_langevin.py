@@ -161,13 +161,13 @@ def kinetic(
     h, gamma = _checks.positive("step_size", step_size), _checks.positive("friction", friction)
     examples = _checks.integer("num_examples", num_examples)
     weight = None if mass is None else _checks.symmetric("mass", mass, definite="positive")
-    inverse = None if weight is None else np.linalg.inv(weight)
+    inverse = None if weight is None else _checks.symmetrised(np.linalg.inv(weight))
     given, covariance = None, None if inverse is None else inverse / examples
     if injected_covariance is not None:
         size = None if weight is None else len(weight)
         given = _checks.symmetric("injected_covariance", injected_covariance, size, definite="semi")
         momentum = given / float(refreshed(program, h, gamma))
-        covariance = momentum if inverse is None else inverse @ momentum @ inverse
+        covariance = momentum if inverse is None else _checks.symmetrised(inverse @ momentum @ inverse)
     numbers = tuple(
         tuple(float(c) for c in coefficients(a, share * h, gamma)) if a != "G" else () for a, share in program
     )

@@ -103,7 +103,7 @@ class Langevin:
             noise,
             learning_rate=float(self.learning_rate),
             preconditioner=None if self.preconditioner is None else dense(self.preconditioner, size),
-            injected=root @ root.T,
+            injected=_checks.symmetrised(root @ root.T),
         )
 
 

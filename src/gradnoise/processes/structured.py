@@ -35,13 +35,14 @@ class Structured:
     def dense(self) -> Array:
         """Return the matrix itself (D, D), float64."""
         basis = np.asarray(self.basis, np.float64)
-        return np.diag(np.asarray(self.diagonal, np.float64)) + basis @ np.asarray(self.core, np.float64) @ basis.T
+        low_rank = _checks.symmetrised(basis @ np.asarray(self.core, np.float64) @ basis.T)
+        return np.asarray(np.diag(np.asarray(self.diagonal, np.float64)) + low_rank)
 
 
 def symmetric_root(covariance: Array) -> Array:
     """Symmetric square root of a positive semidefinite matrix; rounding below zero is cut."""
     values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+    return _checks.symmetrised((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
 def times(matrix: Any, vector: Any) -> Any:
