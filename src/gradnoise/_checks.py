@@ -304,7 +304,7 @@ def symmetric(
 
     Neither answer depends on the units of the parameters: D⁻¹ᐟ²AD⁻¹ᐟ², D the diagonal of A, has its eigenvalues judged.
     """
-    array = square(name, value, size, like=like, largest=1 / SMALLEST)  # as far as its inverse may reach
+    array = square(name, value, size, like=like, largest=1e300)  # what uses it says what it needs
     sizes, gaps = np.abs(array), np.abs(array - array.T)
     scale, rows = float(sizes.max()), np.sqrt(np.maximum(sizes.max(0), sizes.max(1)))
     if (gaps > ROUNDING * np.outer(rows, rows) + SMALL_ROUNDING * scale).any():
