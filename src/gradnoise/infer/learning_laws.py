@@ -22,7 +22,7 @@ def covariance_of(
         return None
     hessian = derivatives.hessian(problem, mode.vector)
     if law == "posterior":
-        return np.asarray(np.linalg.inv(problem.num_examples * hessian), np.float64)
+        return _checks.symmetrised(np.linalg.inv(problem.num_examples * hessian))
     noise = derivatives.gradient_moments(problem, mode.vector)[1]
     step, common = step_of(problem, hessian, noise, batch_size, sampling, rate)
     return theory.stationary_covariance(
@@ -57,7 +57,7 @@ def step_of(
 ) -> tuple[Array, dict[str, Any]]:
     """Step P (D, D) of constant SGD, and how it samples."""
     common: dict[str, Any] = {
-        "batch_size": _checks.batch_size(batch_size, problem.num_examples, sampling),
+        "batch_size": _checks.drawn_batch(batch_size, problem.num_examples, sampling),
         "num_examples": problem.num_examples,
         "sampling": sampling,
     }

@@ -36,7 +36,7 @@ def tempered(problem: Any, where: Place, heat: float) -> Place:
         over = score_averages.averages(problem, mean + normals @ np.linalg.cholesky(covariance).T)
         if np.linalg.eigvalsh(over.hessian)[0] <= 0:
             break
-        new = heat * np.linalg.inv(problem.num_examples * over.hessian)
+        new = _checks.symmetrised(heat * np.linalg.inv(problem.num_examples * over.hessian))
         step = np.linalg.solve(over.hessian, over.gradient)
         change = theory.gaussian_kl(new, covariance, mean - step, mean)
         mean, covariance = mean - step, (new + new.T) / 2

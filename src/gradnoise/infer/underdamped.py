@@ -20,7 +20,7 @@ from gradnoise.oracles import control_variate as anchored
 from gradnoise.oracles import difference_covariance, minibatch
 from gradnoise.processes import kinetic
 from gradnoise.theory.kinetic_flows import program_of
-from gradnoise.theory.kinetic_search import memory_of_pairs
+from gradnoise.theory.kinetic_pairs import memory_of_pairs
 
 NEAR = 0.01  # relative error of a variance up to which averages over the posterior do for the sampler's own law
 TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4

@@ -12,7 +12,8 @@ from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.bias import variance_errors
 from gradnoise.theory.kinetic import kinetic_chain, kinetic_correction, kinetic_covariance
-from gradnoise.theory.kinetic_flows import Program, mode_maps, program_of
+from gradnoise.theory.kinetic_flows import Program, program_of
+from gradnoise.theory.kinetic_pairs import pair_maps, stein_of_pairs, times_of_pairs
 from gradnoise.theory.modes import modes_of
 from gradnoise.theory.noise import batch_noise
 
@@ -237,48 +238,23 @@ def _worst_times(
     rates: Array, strengths: Array, program: Program, step: Array, friction: Array, limits: _Limits
 ) -> Array:
     """max(τ, τ₂) over the modes for each (h, γ), or infinity where a bound is broken; positions in posterior deviations."""
-    transition, from_kick, from_rubbing = _pair_maps(rates, program, step[:, None], friction[:, None])
+    transition, from_kick, from_rubbing = pair_maps(rates, program, step[:, None], friction[:, None])
     det = transition[..., 0, 0] * transition[..., 1, 1] - transition[..., 0, 1] * transition[..., 1, 0]
     trace = transition[..., 0, 0] + transition[..., 1, 1]
     stable = (np.abs(det) < 1 - 1e-12) & (np.abs(trace) < (1 + det) * (1 - 1e-12))
     transition = np.where(stable[..., None, None], transition, 0.0)
-    kick_part = strengths * _stein(transition, from_kick)[..., 0, 0]
-    rub_part = _stein(transition, from_rubbing)[..., 0, 0]
+    kick_part = strengths * stein_of_pairs(transition, from_kick)[..., 0, 0]
+    rub_part = stein_of_pairs(transition, from_rubbing)[..., 0, 0]
     positive = rub_part > 0
     scale = np.divide(1 - kick_part, rub_part, out=np.ones_like(rub_part), where=positive & limits.corrected)
     allowed = kick_part <= limits.share if limits.corrected else np.abs(kick_part + rub_part - 1) <= limits.error
     omega = strengths[:, None, None] * from_kick + scale[..., None, None] * from_rubbing
-    times = _times(transition, omega)
+    times = times_of_pairs(transition, omega)
     radius = np.where(
         trace**2 < 4 * det, np.sqrt(np.abs(det)), (np.abs(trace) + np.sqrt(np.abs(trace**2 - 4 * det))) / 2
     )
     forgotten = radius <= np.exp(-1 / (_HIDDEN * np.maximum(times, 1.0)))
     return np.asarray(np.where(stable & positive & allowed & forgotten, times, np.inf).max(1))
-
-
-def _pair_maps(rates: Array, program: Program, step: Any, friction: Any) -> tuple[Array, Array, Array]:
-    """Return transitions, and covariances times N r, so that the target's variance is 1: of gradient noise of strength 1, and of K = 1/N."""
-    transition, kick, injected = mode_maps(rates, program, step, friction)
-    from_kick = rates[:, None, None] ** 2 * kick[..., :, None] * kick[..., None, :]
-    return transition, from_kick, rates[:, None, None] * np.einsum("...ak,...bk->...ab", injected, injected)
-
-
-def _times(transition: Array, omega: Array) -> Array:
-    """Return the larger of τ and τ₂ of the first of two numbers."""
-    state = _stein(transition, omega)
-    reads = np.linalg.solve(np.swapaxes(np.eye(2) - transition, -1, -2), np.array([[1.0], [0.0]]))[..., 0]
-    variance = np.where(state[..., 0, 0] > 0, state[..., 0, 0], np.inf)
-    linear = np.einsum("...a,...ab,...b->...", reads, omega, reads) / variance
-    seed = state[..., :, :1] * state[..., None, 0, :]
-    quadratic = 2 * _stein(transition, seed)[..., 0, 0] / variance**2 - 1
-    return np.asarray(np.maximum(linear, quadratic))
-
-
-def _stein(transition: Array, omega: Array) -> Array:
-    """Solve Z = FZFᵀ + Ω for many F (..., 2, 2)."""
-    squared = np.einsum("...ab,...cd->...acbd", transition, transition).reshape(*transition.shape[:-2], 4, 4)
-    flat = omega.reshape(*omega.shape[:-2], 4, 1)
-    return np.asarray(np.linalg.solve(np.eye(4) - squared, flat).reshape(omega.shape))
 
 
 def _of_pairs(
@@ -291,9 +267,9 @@ def _of_pairs(
     limits: _Limits,
 ) -> KineticTuning:
     """Return the setting found where M = H: shares and errors are linear in a mode's noise, so the extreme ones bound them."""
-    transition, from_kick, from_rubbing = _pair_maps(np.ones(2), program, setting["step_size"], setting["friction"])
-    kick = strengths * _stein(transition, from_kick)[..., 0, 0]
-    errors = kick + _stein(transition, from_rubbing)[..., 0, 0] - 1
+    transition, from_kick, from_rubbing = pair_maps(np.ones(2), program, setting["step_size"], setting["friction"])
+    kick = strengths * stein_of_pairs(transition, from_kick)[..., 0, 0]
+    errors = kick + stein_of_pairs(transition, from_rubbing)[..., 0, 0] - 1
     return KineticTuning(
         setting["scheme"],
         setting["step_size"],
@@ -318,20 +294,6 @@ def least_memory(strengths: Array, scheme: str, max_noise_share: float) -> float
         if found is not None:
             return found[2]
     return float("inf")
-
-
-def memory_of_pairs(strengths: Array, scheme: str, step_size: float, friction: float, *, corrected: bool) -> float:
-    """Return the larger of the worst linear and quadratic autocorrelation times where M = H: D pairs of numbers, none mixed with another.
-
-    `strengths` are all D eigenvalues of N H⁻¹S.
-    """
-    count = len(strengths)
-    transition, from_kick, from_rubbing = _pair_maps(np.ones(count), program_of(scheme), step_size, friction)
-    kick = strengths * _stein(transition, from_kick)[..., 0, 0]
-    rub = _stein(transition, from_rubbing)[..., 0, 0]
-    scale = (1 - kick) / rub if corrected else np.ones(count)
-    omega = strengths[:, None, None] * from_kick + scale[:, None, None] * from_rubbing
-    return float(_times(transition, omega).max())
 
 
 def _share(hessian: Array, noise: Array, setting: dict[str, Any]) -> float:
