@@ -317,7 +317,7 @@ def right_currents(**a: Any) -> Any:
 def lag_asymmetry(lag: float, **a: Any) -> Any:
     rate = np.abs(a["hessian"]).max()
     moved = ref.expm_decay(a["hessian"], lag / rate) @ lyapunov(**a)
-    return 1 + (moved - moved.T) / lyapunov(**a).max()  # beside 1: commuting matrices have none
+    return 1 + (moved - moved.T) / 2 / lyapunov(**a).max()  # beside 1: commuting matrices have none
 
 
 def our_lag_asymmetry(lag: float, **a: Any) -> Any:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 
+import cases_problems
+import cases_settings
 import cases_theory
 import pytest
 from case import FEW, Case, run
 
-CASES = [*cases_theory.CASES]
+CASES = [*cases_theory.CASES, *cases_settings.CASES, *cases_problems.CASES]
 MANY = 10_000 // len(CASES) + 1
 
 
