@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 
+import cases_more
 import cases_problems
 import cases_settings
 import cases_theory
 import pytest
 from case import FEW, Case, run
 
-CASES = [*cases_theory.CASES, *cases_settings.CASES, *cases_problems.CASES]
+CASES = [*cases_theory.CASES, *cases_more.CASES, *cases_settings.CASES, *cases_problems.CASES]
 MANY = 10_000 // len(CASES) + 1
 
 
