@@ -1,0 +1,29 @@
+"""Random problems: the right answer by an independent route, or one clear refusal; never an error from inside, never a silent NaN.
+
+A few draws of every case by default, the same every time; `slow` takes ten thousand, new ones with `GRADNOISE_SEED`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cases_more
+import cases_problems
+import cases_settings
+import cases_theory
+import pytest
+from case import FEW, Case, run
+
+CASES = [*cases_theory.CASES, *cases_more.CASES, *cases_settings.CASES, *cases_problems.CASES]
+MANY = 10_000 // len(CASES) + 1
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_few(case: Case) -> None:
+    run(case, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_many(case: Case) -> None:
+    run(case, MANY, fresh=int(os.environ.get("GRADNOISE_SEED", "1")))
