@@ -57,7 +57,9 @@ def reversed_kl(**a: Any) -> float:
 
 def plain_chain(**more: Any) -> Any:
     """As `mild_chain`, without momentum, with noise in every direction."""
-    return mild_chain(**more).map(lambda a: a | {"momentum": 0.0, "nesterov": False, "learning_rate": a["learning_rate"] / 4})
+    return mild_chain(**more).map(
+        lambda a: a | {"momentum": 0.0, "nesterov": False, "learning_rate": a["learning_rate"] / 4}
+    )
 
 
 def frequencies(hessian: Any, learning_rate: float, momentum: float) -> Any:
@@ -175,7 +177,12 @@ def two_lines(small: Any, big: Any, b: int, B: int) -> Any:
 def pairs(draw: Any) -> dict[str, Any]:
     r, b = np.random.default_rng(draw(SEEDS)), draw(st.integers(1, 20))
     unit = draw(SCALES)
-    return {"small": r.uniform(1, 2, 5) * unit, "big": r.uniform(0.1, 1, 5) * unit, "b": b, "B": b + draw(st.integers(1, 50))}
+    return {
+        "small": r.uniform(1, 2, 5) * unit,
+        "big": r.uniform(0.1, 1, 5) * unit,
+        "b": b,
+        "B": b + draw(st.integers(1, 50)),
+    }
 
 
 @st.composite
@@ -184,7 +191,11 @@ def online(draw: Any) -> dict[str, Any]:
     r, d, n, B = np.random.default_rng(draw(SEEDS)), draw(st.integers(1, 2)), 3, 2
     g = r.standard_normal((n, d)) * draw(SCALES)
     tuples = list(itertools.product(range(n), repeat=B))
-    return {"g": g, "first": np.array([g[t[0]] for t in tuples]), "mean": np.array([g[list(t)].mean(0) for t in tuples])}
+    return {
+        "g": g,
+        "first": np.array([g[t[0]] for t in tuples]),
+        "mean": np.array([g[list(t)].mean(0) for t in tuples]),
+    }
 
 
 def moments_by_cumulants(l: float) -> Any:
@@ -192,7 +203,9 @@ def moments_by_cumulants(l: float) -> Any:
     return tuple(float((roots**k).sum()) for k in (1, 2, 3, 4))
 
 
-def exit_steps(curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, radius: float) -> float:
+def exit_steps(
+    curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, radius: float
+) -> float:
     """τ = 1 + ∫ p τ on Gauss-Legendre nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(400)
     x, w = nodes * radius, weights * radius
@@ -207,11 +220,18 @@ def exits(draw: Any) -> dict[str, Any]:
     h, c, batch = draw(MILD), draw(MILD), draw(st.integers(1, 20))
     eta = draw(st.floats(0.1, 1.8)) / h
     sd = math.sqrt(eta * c / batch / (h * (2 - eta * h)))
-    return {"curvature": h, "gradient_variance": c, "learning_rate": eta, "batch_size": batch, "radius": sd * draw(st.floats(0.5, 3.0))}
+    return {
+        "curvature": h,
+        "gradient_variance": c,
+        "learning_rate": eta,
+        "batch_size": batch,
+        "radius": sd * draw(st.floats(0.5, 3.0)),
+    }
 
 
 def ornstein_exit(start: float, target: float, low: float, h: float, T: float) -> float:
     """Mean passage of dθ = −hθ dt + √(2T) dW with a wall at `low`, by nested quadrature."""
+
     def inner(y: float) -> float:
         return integrate.quad(lambda z: math.exp(h * (y * y - z * z) / (2 * T)) / T, low, y, limit=200)[0]
 
@@ -222,7 +242,13 @@ def passages(draw: Any) -> dict[str, Any]:
     unit = draw(MILD)
     low = -unit * draw(st.floats(0.5, 3))
     start = draw(st.floats(0.0, 0.8)) * -low + low
-    return {"start": start, "target": start + unit * draw(st.floats(0.2, 2)), "low": low, "h": draw(MILD), "T": draw(st.floats(0.3, 3)) * unit**2}
+    return {
+        "start": start,
+        "target": start + unit * draw(st.floats(0.2, 2)),
+        "low": low,
+        "h": draw(MILD),
+        "T": draw(st.floats(0.3, 3)) * unit**2,
+    }
 
 
 def our_passage(start: float, target: float, low: float, h: float, T: float) -> float:
@@ -244,7 +270,9 @@ def scoring_law(**a: Any) -> Any:
     """Fisher scoring with its own preconditioner: the law, stepped by hand, is the posterior."""
     G = theory.fisher_scoring_preconditioner(a["hessian"], a["gradient_covariance"], step_size=a["step_size"], injected=a["injected"], num_examples=a["num_examples"], batch_size=a["batch_size"])  # fmt: skip
     eps = a["step_size"]
-    law = law_under(eps * G, a["hessian"], a["gradient_covariance"], 1 / a["batch_size"], injected=eps * G @ a["injected"] @ G.T)
+    law = law_under(
+        eps * G, a["hessian"], a["gradient_covariance"], 1 / a["batch_size"], injected=eps * G @ a["injected"] @ G.T
+    )
     ours = theory.fisher_scoring_covariance(a["hessian"], a["gradient_covariance"], preconditioner=G, step_size=eps, injected=a["injected"], batch_size=a["batch_size"])  # fmt: skip
     return law, ours
 
@@ -260,7 +288,9 @@ def kinetics(draw: Any) -> dict[str, Any]:
     return a | {"step_size": float(draw(st.floats(0.1, 1.7)) / top), "friction": float(draw(MILD) * top)}
 
 
-def baoab(hessian: Any, gradient_covariance: Any, num_examples: int, batch_size: int, step_size: float, friction: float) -> Any:
+def baoab(
+    hessian: Any, gradient_covariance: Any, num_examples: int, batch_size: int, step_size: float, friction: float
+) -> Any:
     """A, O, A, then a whole kick by one minibatch gradient (two half kicks of neighbouring steps): its law of θ is BAOAB's."""
     d = len(hessian)
     unit = math.sqrt(np.abs(hessian).max())  # time in 1/√curvature
@@ -282,7 +312,11 @@ def baoab(hessian: Any, gradient_covariance: Any, num_examples: int, batch_size:
 def sides(hessian: Any, diffusion: Any) -> Any:
     found = theory.force_decomposition(hessian, diffusion)
     Q, U = found.antisymmetric, found.potential
-    return (diffusion + Q) @ U / np.abs(hessian).max(), (Q + Q.T) / np.abs(diffusion).max() + 1, (U - U.T) / np.abs(U).max() + 1
+    return (
+        (diffusion + Q) @ U / np.abs(hessian).max(),
+        (Q + Q.T) / np.abs(diffusion).max() + 1,
+        (U - U.T) / np.abs(U).max() + 1,
+    )
 
 
 def spectrum(hessian: Any, diffusion: Any, temperature: float, omega: float) -> Any:
@@ -379,7 +413,9 @@ def our_fixed(hessian: Any, gradients: Any, learning_rate: float, batch_size: in
     return theory.fixed_order_covariance(hessian, gradients.T @ gradients / len(gradients), learning_rate=learning_rate, batch_size=batch_size, num_examples=len(gradients))  # fmt: skip
 
 
-def coefficient(hessian: Any, gradient_covariance: Any, beta: float, gamma: float, share: float, batch_size: int) -> Any:
+def coefficient(
+    hessian: Any, gradient_covariance: Any, beta: float, gamma: float, share: float, batch_size: int
+) -> Any:
     A = beta * hessian + gamma * np.eye(len(hessian))
     eps = share * 4 / np.linalg.eigvalsh(A)[-1]
     F = np.eye(len(A)) - eps / 2 * A
@@ -387,7 +423,9 @@ def coefficient(hessian: Any, gradient_covariance: Any, beta: float, gamma: floa
     return float(beta / 2 * np.trace(hessian @ Sigma)), float(beta / 2 * np.trace(hessian @ np.linalg.inv(A)))
 
 
-def our_coefficient(hessian: Any, gradient_covariance: Any, beta: float, gamma: float, share: float, batch_size: int) -> Any:
+def our_coefficient(
+    hessian: Any, gradient_covariance: Any, beta: float, gamma: float, share: float, batch_size: int
+) -> Any:
     A = beta * hessian + gamma * np.eye(len(hessian))
     found = theory.learning_coefficient(hessian, gradient_covariance, inverse_temperature=beta, localization=gamma, step_size=share * 4 / np.linalg.eigvalsh(A)[-1], batch_size=batch_size)  # fmt: skip
     return found.value, found.ideal
@@ -431,7 +469,12 @@ def loss_valleys(draw: Any) -> dict[str, Any]:
     for _ in range(60):
         eta = (low + high) / 2
         low, high = (eta, high) if eta / batch * (values / (2 - eta * values)).sum() < 1 else (low, eta)
-    return {"hessian": H, "minimum_loss": draw(SCALES), "learning_rate": low * draw(st.floats(0.05, 0.9)), "batch_size": batch}
+    return {
+        "hessian": H,
+        "minimum_loss": draw(SCALES),
+        "learning_rate": low * draw(st.floats(0.05, 0.9)),
+        "batch_size": batch,
+    }
 
 
 def valley_by_iteration(hessian: Any, minimum_loss: float, learning_rate: float, batch_size: int) -> Any:
@@ -446,7 +489,9 @@ def valley_by_iteration(hessian: Any, minimum_loss: float, learning_rate: float,
     return Sigma
 
 
-def adam_by_iteration(hessian: Any, gradient_covariance: Any, learning_rate: float, batch_size: int, b1: float, eps: float) -> Any:
+def adam_by_iteration(
+    hessian: Any, gradient_covariance: Any, learning_rate: float, batch_size: int, b1: float, eps: float
+) -> Any:
     """v and Σ found together by damped iteration."""
     S = gradient_covariance / batch_size
     v = np.diag(S).copy()

@@ -154,7 +154,7 @@ def laplace(**a: Any) -> Any:
 
 
 def right_laplace(**a: Any) -> Any:
-    s, H = scaled_hessian(**a)
+    H = scaled_hessian(**a)[1]
     width = np.sqrt(np.diag(np.linalg.inv(H)))
     return np.linalg.inv(H) / np.outer(width, width), np.ones(len(width))
 
@@ -193,7 +193,11 @@ def right_evidence(**a: Any) -> Any:
 @st.composite
 def descents(draw: Any) -> dict[str, Any]:
     a = draw(tables("linear"))
-    return a | {"share": draw(st.floats(0.1, 1.8)), "mu": draw(st.sampled_from([0.3, 0.9])), "steps": draw(st.integers(1, 20))}
+    return a | {
+        "share": draw(st.floats(0.1, 1.8)),
+        "mu": draw(st.sampled_from([0.3, 0.9])),
+        "steps": draw(st.integers(1, 20)),
+    }
 
 
 def descent(share: float, mu: float, steps: int, **a: Any) -> Any:
@@ -255,7 +259,9 @@ def written(draw: Any) -> dict[str, Any]:
     r = np.random.default_rng(draw(SEEDS))
     rows = draw(st.integers(4, 12))
     names = draw(st.lists(st.one_of(WORDS, st.sampled_from(["a,b", "ä", "x;y", "a=1", "100%", "[b]"])), min_size=2, max_size=4, unique=True))  # fmt: skip
-    values = np.round(r.standard_normal((rows, len(names))) * 10.0 ** draw(st.integers(-6, 9)), draw(st.integers(8, 12)))
+    values = np.round(
+        r.standard_normal((rows, len(names))) * 10.0 ** draw(st.integers(-6, 9)), draw(st.integers(8, 12))
+    )
     form = draw(st.sampled_from(["r", ".17g", ".17e"]))
     return {"names": names, "values": values, "separator": draw(st.sampled_from([",", ";", "\t"])), "form": form}
 

@@ -61,7 +61,10 @@ def linear(settings: Any, factor: float) -> Any:
 def right_linear(settings: Any, factor: float) -> Any:
     if not whole(settings, factor):
         return refuses("factor")
-    new = settings | {"learning_rate": settings["learning_rate"] * factor, "batch_size": settings["batch_size"] * factor}
+    new = settings | {
+        "learning_rate": settings["learning_rate"] * factor,
+        "batch_size": settings["batch_size"] * factor,
+    }
     if "ema_decay" in settings:
         new["ema_decay"] = math.exp(factor * math.log(settings["ema_decay"]))
     return tuple(listed(new))

@@ -128,7 +128,9 @@ def mild_chain(**more: Any) -> Any:
         lift = np.abs(H).max()
         a["hessian"] = H + 0.05 * lift * np.eye(len(H))
         a["learning_rate"] *= 0.9
-        a["gradient_covariance"] = a["gradient_covariance"] + 0.01 * np.abs(a["gradient_covariance"]).max() * np.eye(len(H))
+        a["gradient_covariance"] = a["gradient_covariance"] + 0.01 * np.abs(a["gradient_covariance"]).max() * np.eye(
+            len(H)
+        )
         return a | {name: draw(s(len(H)) if callable(s) else s) for name, s in more.items()}
 
     return drawn()
@@ -156,8 +158,8 @@ def kl_arguments(draw: Any) -> dict[str, Any]:
 
 
 @st.composite
-def data(draw: Any, rows: Any = st.integers(3, 4), dims: Any = st.integers(1, 2)) -> tuple[Any, Any]:
-    n, d = draw(rows), draw(dims)
+def data(draw: Any) -> tuple[Any, Any]:
+    n, d = draw(st.integers(3, 4)), draw(st.integers(1, 2))
     r = np.random.default_rng(draw(SEEDS))
     X = r.standard_normal((n, d)) * draw(MILD)
     return X, r.standard_normal(n) * draw(MILD)
@@ -537,5 +539,6 @@ def shape_by_sums(r: float, skewness: float, kurtosis: float, batch: int) -> Any
     a, k = 1 - r, np.arange(20_000)
     weights = a**k
     second = (weights**2).sum()
-    return skewness / math.sqrt(batch) * (weights**3).sum() / second**1.5, kurtosis / batch * (weights**4).sum() / second**2
-
+    return skewness / math.sqrt(batch) * (weights**3).sum() / second**1.5, kurtosis / batch * (
+        weights**4
+    ).sum() / second**2

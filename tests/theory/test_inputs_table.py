@@ -64,7 +64,7 @@ WRONG = {
     ),
     no_word: "sampling time kind exponent well noise method scheme",
     no_stack: "normals",
-    no_flag: "nesterov above_prior quadratic log corrected",
+    no_flag: "nesterov drop_last above_prior quadratic log corrected",
     no_function: "loss slope noise_variance diffusion",
     no_chain: "chain",
 }
