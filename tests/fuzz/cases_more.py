@@ -46,7 +46,7 @@ def displacement(lag: int, **a: Any) -> float:
 
 def reversed_kl(**a: Any) -> float:
     """KL between (θ₀, θ₁) and (θ₁, θ₀), two Gaussians of 2D variables."""
-    F, Z, d, _ = reference_chain(**a)
+    F, Z = reference_chain(**a)[:2]
     scale = np.sqrt(np.diag(Z))
     Z, F = Z / np.outer(scale, scale), F * np.outer(1 / scale, scale)
     cross = F @ Z
@@ -93,12 +93,11 @@ def schedule(**a: Any) -> Any:
 
 
 def schedule_by_steps(hessian: Any, gradient_covariance: Any, num_examples: int, batch_size: int, step_sizes: Any, burn_in: int, every: int, start: Any) -> Any:  # fmt: skip
-    kept, Sigma, t = [], np.array(start), 0
-    for eps in step_sizes:
+    kept, Sigma = [], np.array(start)
+    for t, eps in enumerate(step_sizes, 1):
         rate = eps * num_examples / 2
         Q = np.eye(len(hessian)) - rate * hessian
         Sigma = Q @ Sigma @ Q.T + rate**2 * gradient_covariance / batch_size + eps * np.eye(len(hessian))
-        t += 1
         if t > burn_in and (t - burn_in) % every == 0:
             kept.append(Sigma)
     return sum(kept) / len(kept) if kept else refuses("burn_in", "every", "step_sizes")
