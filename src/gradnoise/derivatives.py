@@ -112,7 +112,8 @@ def _apart(ours: Array, theirs: Array, scale: Array) -> float:
 
 
 def check_dense(problem: Differentiable) -> None:
-    """Raise where D x D matrices would be too large."""
+    """Raise where D x D matrices would be too large, or `problem` is none."""
+    _checks.problem(problem)
     if problem.num_params > DENSE:
         msg = f"problem must have at most {DENSE} parameters for dense matrices (D, D), got {problem.num_params}."
         raise ValueError(msg)

@@ -242,8 +242,8 @@ def test_no_share_of_a_law_where_an_epoch_is_one_batch():
         "averaged": 1.0,
         "shuffled_averaged": 0.0,
         "simulated": 1.0,
-        "shuffled_simulated": None,
-    }
+        "shuffled_simulated": None, "shuffled_predicted": 9.0,
+    }  # fmt: skip
     section = {
         "directions": [row], "steps_per_epoch": 1, "fraction_of_edge": 0.25, "edge": 1.0, "num_diverged": 0,
         "shuffled_num_diverged": 0, "worst_relative_error": 0.1, "shuffled_worst_relative_error": None,

@@ -72,14 +72,14 @@ JUDGES = [
     "verification.doubled",
     "planned.judge",
     "planned.rounding_of",
-    "planned.widths_of",
+    "planned.widths_at",
     "planned.Plan.effective_draws",
     "planned.Plan.law_nearness",
     "judgement._simulated",
     "judgement._chains",
     "judgement._by_design",
-    "judgement._of_law",
-    "judgement._widths",
+    "judgement.of_law",
+    "judgement.about_widths",
     "judgement._still",
     "judgement.divergence",
     "judgement.along_directions",
@@ -195,7 +195,7 @@ def test_gaussian_laws(method: str, problem: Any, made: Any, monkeypatch: pytest
 def test_the_reason_of_a_choice(problem: Any, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1, every path: `sample` adds its reason after the run, and so does going on."""
     chosen = types.SimpleNamespace(plan=dataclasses.replace(made.plan), reason="the cheapest")
-    monkeypatch.setattr(choice, "choose", lambda *args, **keywords: chosen)
+    monkeypatch.setattr(choice, "_chosen", lambda *args, **keywords: chosen)
     good = infer.sample(problem, **LENGTH)
     assert good.settings["choice"] == "the cheapest"
     monkeypatch.setattr(posterior.Posterior, "chosen_for", raising(ValueError))

@@ -82,7 +82,7 @@ def test_sentences_on_the_stationary_law_agree_with_its_numbers(index: int) -> N
         assert ("predicted" in share) != simulated
     else:
         assert share == ""
-    assert summary._share({**section, "steps_per_epoch": 1}) == ""
+    assert "times" not in summary._share({**section, "steps_per_epoch": 1})  # nothing to take a share of
 
 
 @pytest.mark.parametrize("drift", [0.5, 0.95, 1.05, 1.0999, 1.1001, 3.0])

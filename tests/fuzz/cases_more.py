@@ -532,7 +532,7 @@ CASES = [
     Case("svag_moments", built(l=st.floats(1, 100)), lambda l: (lambda m: (m.mean, m.covariance, m.third, m.fourth))(theory.svag_moments(l)), moments_by_cumulants),
     Case("quadratic_exit_time", exits(), theory.quadratic_exit_time, exit_steps, 1e-3),
     Case("diffusion_passage_time", st.composite(passages)(), our_passage, right_passage, 1e-3),
-    Case("fisher_scoring", injected(), scoring_law, posterior_twice),
+    Case("fisher_scoring", injected(), scoring_law, posterior_twice, 1e-5),
     Case("kinetic_covariance", kinetics(), theory.kinetic_covariance, baoab, 1e-5),
     Case("force_decomposition", currents().map(lambda a: {k: a[k] for k in ("hessian", "diffusion")}), sides,
          lambda hessian, diffusion: (hessian / np.abs(hessian).max(), np.ones_like(hessian), np.ones_like(hessian))),

@@ -58,7 +58,7 @@ def test_lanczos_agrees_within_its_standard_error(num_examples: int, dim: int) -
     mode = gn.find_mode(problem)
     made = [evidence(problem, mode=mode, method="lanczos", num_probes=64, key=k) for k in range(40)]
     values = np.array([e.log_evidence.value for e in made])
-    check: dict[str, Any] = {"false_fail": 1e-7, "detects": 1.5, "relative": False}
+    check: dict[str, Any] = {"false_fail": 1e-6, "detects": 1.5, "relative": False}
     gn.testing.assert_estimate(mean_of(values), truth, **check)
     shifted = mean_of(values + dim / 2 * math.log(2 * math.pi))
     gn.testing.assert_fails(lambda: gn.testing.assert_estimate(shifted, truth, **check), defect="no (D/2) ln 2π")

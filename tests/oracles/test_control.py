@@ -173,6 +173,7 @@ def test_break_even_batch_size_without_replacement() -> None:
 
 
 @pytest.mark.law
+@pytest.mark.false_fail(1e-6)
 def test_langevin_with_control_variates_follows_its_chain() -> None:
     """SGLD on linear regression: exact with C + K(Σ), and the plain minibatch's law is another one."""
     problem, mode, law = linear()

@@ -35,7 +35,7 @@ SECTIONS = {
     },
     "noise": {
         "hessian_eigenvalues", "noise_eigenvalues", "trace", "effective_rank", "alignment", "noise_scale",
-        "noise_in_hessian_basis", "noise_drift", "noise_drift_whitened", "drift_limit", "averaged_over", "averaged_over_note",
+        "noise_in_hessian_basis", "noise_drift", "noise_drift_whitened", "drift_limit", "averaged_over", "averaged_over_note", "fit",
     },
     "stationary": {
         "learning_rate", "batch_size", "momentum", "learning_rate_from", "edge", "fraction_of_edge", "noise_growth", "dtype",
@@ -138,7 +138,7 @@ def test_a_failing_stage_is_named_and_keeps_what_was_computed(tmp_path, monkeypa
     assert caught.value.stage == "posterior"
     kept = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert set(kept) == {"meta", "summary", "problem", "noise", "stationary"}
-    assert len(kept["summary"]) == 4
+    assert len(kept["summary"]) == 5
     assert not (tmp_path / "index.html").exists()
 
 

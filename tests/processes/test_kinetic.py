@@ -76,6 +76,7 @@ LAWS = [
 
 @pytest.mark.law
 @pytest.mark.parametrize(("scheme", "h", "gamma", "oracle"), LAWS)
+@pytest.mark.false_fail(1e-6)
 def test_every_scheme_follows_its_chain(scheme: str, h: float, gamma: float, oracle: Any) -> None:
     if scheme.startswith("sghmc") and h > 0.5:
         h, gamma = 0.5, 1.9  # Euler's friction is not stable for γh near 2

@@ -230,6 +230,7 @@ def test_bayesian_tuning_momentum_and_its_cap():
 
 
 @pytest.mark.law
+@pytest.mark.false_fail(1e-6)
 def test_bayesian_tuning_law(Sgd):
     """SGLD at its budget of 20 %: the covariance is the predicted one, too wide by a fifth in the worst direction."""
     found = theory.bayesian_tuning(H, C, num_examples=50, batch_size=4, method="langevin", budget=0.2)
@@ -283,6 +284,7 @@ def test_gaussian_weights_t11():
     assert_allclose(theory.gaussian_weights(np.random.default_rng(0).normal(size=(5, 9)), batch_size=2).mean(-1), 1)
 
 
+@pytest.mark.false_fail(1e-6)
 def test_gaussian_weights_law():
     """Weighted means of gradients: mean and covariance of a minibatch, for normal and for ±1 draws."""
     rng = np.random.default_rng(4)

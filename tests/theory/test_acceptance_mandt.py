@@ -178,6 +178,7 @@ def pooled(sample):
 
 @pytest.mark.law
 @pytest.mark.parametrize("share", [0.5, 1.0, 2.0])
+@pytest.mark.false_fail(1e-6)
 def test_optimum_t2(Sgd, share):
     """Simulated KL(q‖posterior) within .03 of the discrete .4489, .1630, .6658 at half, once and twice eps*."""
     right = theory.stationary_covariance(A3, C3, learning_rate=share * EPS, batch_size=10)

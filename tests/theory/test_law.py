@@ -249,6 +249,7 @@ def test_averages_and_ema(Sgd):
     planted_defects(check(np.stack(smoothed[2:], axis=1)), right, wrong)
 
 
+@pytest.mark.false_fail(1e-6)
 def test_autocovariance(Sgd):
     """Pairs (θ_{t+2}, θ_t): the lagged covariance is not symmetric, and its order matters."""
     chain = theory.linear_chain(H, C, learning_rate=0.3, batch_size=B, momentum=0.5, nesterov=True)

@@ -110,6 +110,7 @@ def test_langevin_shuffled_and_preconditioned(Sgd, Epochs):
 
 
 @pytest.mark.parametrize(("count", "batch", "mu"), [(13, 6, 0.0), (13, 6, 0.5), (11, 4, 0.0)])
+@pytest.mark.false_fail(1e-6)
 def test_the_last_batch_is_kept(Sgd, Epochs, count, batch, mu):
     """13 = 6 + 6 + 1, 11 = 4 + 4 + 3: the mean over the last batch's own examples, at epoch ends and at every position."""
     noises = centred(count)

@@ -153,6 +153,7 @@ def test_random_rows(regression_data, size, fraction):
         {"ridge": 0.3, "mu": 0.4, "sampling": "without_replacement"},
     ],
 )
+@pytest.mark.false_fail(1e-6)
 def test_least_squares_with_momentum_ridge_and_subsets(regression_data, setting):
     """Batches of four, at 0.6 of the second-moment edge."""
     X, y = regression_data("random")
@@ -231,6 +232,7 @@ CLOSELY = {0.05: 0.08, 0.3: 0.05, 0.5: 0.05}
 
 
 @pytest.mark.parametrize(("name", "size", "fraction"), CELLS)
+@pytest.mark.false_fail(1e-6)
 def test_real_rows(regression_data, name, size, fraction):
     """Diabetes (442 x 10) and wine (4898 x 11): an error of 12 % is seen, of 30 % at 0.05 of the edge, where relaxation takes long."""
     found = compare(regression_data, name, size, fraction, detects=QUICKLY[fraction])

@@ -199,6 +199,7 @@ def test_batch_means_law(Sgd):
 
 
 @pytest.mark.law
+@pytest.mark.false_fail(1e-6)
 def test_hessian_regression_law(Sgd):
     """recent.md 2.5: 4 096 trajectories of 400 steps; the spread of Ĥ over them."""
     printed = np.array([[0.143517, 0.109919], [0.090768, 0.069519]])

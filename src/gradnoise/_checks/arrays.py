@@ -82,6 +82,9 @@ def symmetrised(matrices: ArrayLike) -> Array:
 
 def _positive(name: str, array: Array) -> None:
     diagonal = np.diag(array)
+    if 0 < diagonal.min() < SMALLEST:
+        msg = f"{name} must have a diagonal of at least {SMALLEST:g}, so that float64 holds its inverse, got {diagonal.min():g}. Change its unit."
+        raise ValueError(msg)
     low = -np.inf if diagonal.min() <= 0 else _lowest(array, diagonal)
     if low > SINGULAR * len(array):
         return

@@ -9,7 +9,7 @@ def number(value: float) -> str:
     """Return a number to two digits, or to the whole, without an exponent where a reader wants none."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "unknown"
-    size = abs(value)
+    value, size = value + 0.0, abs(value)  # no "-0"
     if size >= 1e6 or 0 < size < 1e-4:
         return f"{value:.1e}"
     return f"{value:,.0f}" if size >= 10 else f"{value:.2g}"

@@ -236,7 +236,10 @@ def precision(size: int, prior_scale: float, intercept: bool, intercept_prior_sc
 
 def scale(name: str, value: float) -> float:
     """Return a standard deviation > 0 whose square, and the inverse of that, are numbers."""
-    found = _checks.positive(name, value)
+    beyond = (
+        isinstance(value, int | float | np.number) and LARGEST < value < math.inf
+    )  # told what to do before what is too large
+    found = value if beyond else _checks.positive(name, value)
     if not 1 / LARGEST <= found <= LARGEST:
         flat = " A flat prior is inf." if name != "observation_scale" and found > LARGEST else " Use other units."
         msg = f"{name} must lie between {1 / LARGEST:g} and {LARGEST:g}, got {found:g}.{flat}"
