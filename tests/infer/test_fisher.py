@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import Refused, fisher_scoring, plan
+from gradnoise.infer import fisher_scoring, plan
 from gradnoise.testing import assert_covariance, planted_defects
 
 N, D, B = 300, 3, 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradnoise._checks.scalars import LARGEST, shown
+from gradnoise._checks.scalars import LARGEST, SMALLEST, shown
 from gradnoise._types import Array, ArrayLike
 
 # What a matrix may differ from its transpose by and still be the same one: sums of float32, taken in another order on another
