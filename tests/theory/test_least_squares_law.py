@@ -224,20 +224,17 @@ def test_least_squares_shuffled_is_refused_and_would_fail(regression_data):
     assert_fails(assert_covariance, sample, law.covariance, mean=law.mean, detects=0.06, defect="shuffled epochs")
 
 
+CELLS = [(name, b, f) for name in ("diabetes", "wine") for b in (1, 4, 32) for f in (0.05, 0.3, 0.5, 0.9)]
 LOUD = {("wine", 1, 0.9): pytest.mark.false_fail(1e-6)}
-CELLS = [
-    pytest.param(name, b, f, marks=LOUD.get((name, b, f), ()))
-    for name in ("diabetes", "wine")
-    for b in (1, 4, 32)
-    for f in (0.05, 0.3, 0.5, 0.9)
-]
 # fraction of the edge -> detects; and in longer runs. Not at 0.9, where the tails fall off with a power just above 4: a longer run meets
 # excursions that make its standard error larger, not smaller (diabetes, B = 1, six times the snapshots: 22 % is seen instead of 8 %)
 QUICKLY = {0.05: 0.3, 0.3: 0.12, 0.5: 0.12, 0.9: 0.12}
 CLOSELY = {0.05: 0.08, 0.3: 0.05, 0.5: 0.05}
 
 
-@pytest.mark.parametrize(("name", "size", "fraction"), CELLS)
+@pytest.mark.parametrize(
+    ("name", "size", "fraction"), [pytest.param(*cell, marks=LOUD.get(cell, ())) for cell in CELLS]
+)
 def test_real_rows(regression_data, name, size, fraction):
     """Diabetes (442 x 10) and wine (4898 x 11): an error of 12 % is seen, of 30 % at 0.05 of the edge, where relaxation takes long."""
     found = compare(regression_data, name, size, fraction, detects=QUICKLY[fraction])
