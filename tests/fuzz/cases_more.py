@@ -13,7 +13,7 @@ from cases_theory import built, currents, gradients, law_under, lyapunov, mild_c
 from hypothesis import strategies as st
 from matrices import BATCHES, MILD, SCALES, SEEDS, SHARES, definite, noisy, vector
 from outcome import refuses
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from gradnoise import theory
 
@@ -151,14 +151,12 @@ def heavy_tail(curvature: float, learning_rate: float, batch_size: int) -> float
         edges = [low, *cuts, high]
         return sum(integrate.quad(lambda x: abs(1 - c * x) ** kappa * density(x), a, b, limit=400, epsabs=0, epsrel=1e-11)[0] for a, b in itertools.pairwise(edges) if b > a)  # fmt: skip
 
-    low, high = 1e-3, 1.0
+    high = 1.0
     while moment(high) < 1:
         high *= 2
-    low = high / 2 if high > 1 else 1e-3
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if moment(middle) < 1 else (low, middle)
-    return (low + high) / 2
+    return float(
+        optimize.brentq(lambda kappa: math.log(moment(kappa)), high / 2 if high > 1 else 1e-3, high, rtol=1e-7)
+    )
 
 
 def two_batches(small: Any, big: Any, b: int, B: int) -> Any:
