@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import optax
 import pytest
@@ -253,3 +255,5 @@ def test_no_share_of_a_law_where_an_epoch_is_one_batch():
     assert "times" not in told
     more = _loader({**section, "steps_per_epoch": 2, "directions": [{**row, "shuffled_simulated": 9.0}]})["text"]
     assert "gives 9 times the variance of independent batches" in more
+    lost = {**row, "simulated": math.nan, "shuffled_simulated": 9.0}  # a simulation that gave nothing
+    assert "nan" not in _loader({**section, "steps_per_epoch": 2, "directions": [lost]})["text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,7 +136,7 @@ def _share(stationary: dict[str, Any]) -> str:
         return ""  # there is no law to take a share of
     if all(r["shuffled_predicted"] <= SILENT * r["posterior"] for r in rows):
         return ""  # nothing is left to shuffle
-    both = [r for r in rows if r["simulated"] and r["shuffled_simulated"]]
+    both = [r for r in rows if all(r[name] and math.isfinite(r[name]) for name in ("simulated", "shuffled_simulated"))]
     if both:
         share = np.array([r["shuffled_simulated"] / r["simulated"] for r in both])
         few = "" if len(both) == len(rows) else f", over the {len(both)} of {len(rows)} directions that were simulated"
