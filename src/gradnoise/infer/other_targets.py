@@ -39,7 +39,7 @@ def tempered(problem: Any, where: Place, heat: float) -> Place:
         new = _checks.symmetrised(heat * np.linalg.inv(problem.num_examples * over.hessian))
         step = np.linalg.solve(over.hessian, over.gradient)
         change = theory.gaussian_kl(new, covariance, mean - step, mean)
-        mean, covariance = mean - step, (new + new.T) / 2
+        mean, covariance = mean - step, new
         if change < SETTLED:
             near = measure.nearness(problem, mean, covariance, temperature=heat)
             law = dataclasses.replace(where.law, mean=mean, nearness=near)

@@ -18,10 +18,11 @@ from gradnoise.infer.expectation import Expectation, expected
 from gradnoise.infer.judgement import Verdict, judge, kl_limit
 from gradnoise.infer.lengths import Length, plan_length
 from gradnoise.infer.outcome import keeping
+from gradnoise.infer.planning import announce
 from gradnoise.infer.posterior import Posterior
 from gradnoise.infer.ratios import axes, distance
 from gradnoise.infer.rounding import UNSEEN, Rounding, rounding_of
-from gradnoise.infer.sampler import Place, Simulation, announce, check_run
+from gradnoise.infer.sampler import Place, Simulation, check_run
 from gradnoise.infer.shape import Shape, expected_shape
 from gradnoise.infer.verification import verified
 from gradnoise.infer.widths import Widths, widths_at

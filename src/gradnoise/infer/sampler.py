@@ -168,14 +168,6 @@ class Simulation(TypedDict, total=False):
     threads: int | None
 
 
-def announce(line: str, progress: Any) -> None:
-    """Print a line where a progress bar would be shown."""
-    if progress is True:
-        from rich.console import Console
-
-        Console(stderr=True, highlight=False).print(line, markup=False)
-
-
 def check_memory(num_draws: int, num_chains: int, num_params: int) -> None:
     """Refuse more draws, in float64, than this machine can hold."""
     need = 8.0 * num_draws * num_chains * num_params
