@@ -26,10 +26,11 @@ def spectral_radius(*args: Any, **kwargs: Any) -> float:
     return float(np.abs(np.linalg.eigvals(transition(*args, **kwargs)[0])).max())
 
 
-def fixed_point(F: np.ndarray, Omega: np.ndarray) -> np.ndarray:
-    """Σ = FΣFᵀ + Ω through the linear system of vec(Σ)."""
+def fixed_point(F: np.ndarray, Omega: np.ndarray, K: np.ndarray | None = None) -> np.ndarray:
+    """Σ = FΣFᵀ + Ω through the linear system of vec(Σ); K = I − F, which keeps its digits where a step forgets 1e-10 of θ."""
     n = len(F)
-    return np.linalg.solve(np.eye(n * n) - np.kron(F, F), Omega.reshape(-1)).reshape(n, n)
+    K = np.eye(n) - F if K is None else K
+    return np.linalg.solve(np.kron(K, F) + np.kron(np.eye(n), K), Omega.reshape(-1)).reshape(n, n)
 
 
 def factor(batch: int, sampling: str = "with_replacement", examples: int | None = None) -> float:
@@ -45,12 +46,14 @@ def scaled(hessian: Any, C: Any, rate: float) -> tuple[Any, Any, float, float, f
 def state_law(hessian: Any, S: Any, rate: float, mu: float = 0.0, nesterov: bool = False, P: Any = None, injected: Any = None) -> Any:  # fmt: skip
     F, G = transition(hessian, rate, mu, nesterov, P)
     Omega = G @ S @ G.T
+    K = np.eye(len(F)) - F
+    K[: len(hessian), : len(hessian)] = -G[: len(hessian)] @ hessian  # not one minus one minus it
     if injected is not None:
         Omega[: len(hessian), : len(hessian)] += injected
     if mu == 0:  # m has no memory: θ alone
         d = len(hessian)
-        F, Omega = F[:d, :d], Omega[:d, :d]
-    return F, fixed_point(F, Omega)
+        F, Omega, K = F[:d, :d], Omega[:d, :d], K[:d, :d]
+    return F, fixed_point(F, Omega, K)
 
 
 def sgd_law(hessian: Any, C: Any, rate: float, share: float, mu: float = 0.0, nesterov: bool = False) -> np.ndarray:
