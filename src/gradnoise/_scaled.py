@@ -33,7 +33,9 @@ def inverse(matrix: Array) -> Array:
     """Return H⁻¹ of a positive definite matrix; LinAlgError where the scaled one has no Cholesky factor."""
     inner, unit = scaled(matrix)
     out = scipy.linalg.cho_solve(scipy.linalg.cho_factor(inner), np.eye(len(matrix)))
-    return np.asarray((out + out.T) / 2 / unit[:, None] / unit)
+    return np.asarray(
+        (out + out.T) / 2 / np.outer(unit, unit)
+    )  # a product of units is symmetric to the last bit, two divisions are not
 
 
 def solve(matrix: Array, right: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from gradnoise import theory
+from gradnoise import _checks, theory
 from gradnoise._types import Array
 from gradnoise.infer.planned import Plan
 from gradnoise.infer.sampler import Place, Refused
@@ -135,7 +135,7 @@ def fewest_steps(law: Any, matrix: Array | None, budget: float, noise: dict[str,
     if matrix is not None:
         root = np.linalg.cholesky(matrix)
         hessian, covariance = root.T @ hessian @ root, root.T @ covariance @ root
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    values, vectors = np.linalg.eigh(_checks.symmetrised(hessian))
     if not values[0] > 0:
         return math.inf
     along = np.einsum("di,de,ei->i", vectors, covariance, vectors, optimize=True)

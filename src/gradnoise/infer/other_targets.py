@@ -21,7 +21,7 @@ def over_the_sandwich(problem: Any, where: Place) -> tuple[Place, Array]:
     law = where.law
     inverse = np.linalg.inv(law.mode_hessian)
     sandwich = np.asarray(inverse @ law.mode_gradient_covariance @ inverse / problem.num_examples)
-    sandwich = _checks.symmetric("target's sandwich", (sandwich + sandwich.T) / 2, definite="positive")
+    sandwich = _checks.symmetric("target's sandwich", _checks.symmetrised(sandwich), definite="positive")
     normals = mirrored_normals(problem.num_examples, len(law.mode))
     over = score_averages.averages(problem, law.mode + normals @ np.linalg.cholesky(sandwich).T)
     centred = dataclasses.replace(law, mean=law.mode)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree, derivatives
+from gradnoise import _checks, _tree, derivatives
 from gradnoise._types import Array
 from gradnoise.problem import Problem
 
@@ -58,7 +58,7 @@ def prior_offset(problem: Problem, vector: Array, prior: PriorCurvature) -> floa
             logdet, square = float(np.log(prior.scale).sum()), float((slope**2 / prior.scale).sum())
         else:
             precision = np.asarray(_matrix(problem, vector))
-            values, vectors = np.linalg.eigh((precision + precision.T) / 2)
+            values, vectors = np.linalg.eigh(_checks.symmetrised(precision))
             if values[0] <= LEAST * values[-1]:
                 msg = f"problem must have a proper log_prior, but its precision has an eigenvalue {values[0]:.3g}: it does not fall in every direction. Give it a finite scale there."
                 raise ValueError(msg)

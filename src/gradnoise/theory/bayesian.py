@@ -110,7 +110,7 @@ def bayesian_tuning(
 
 def _tuned(chain: LinearChain, hessian: Array, examples: int, rate: float, mu: float) -> BayesianTuning:
     posterior = np.linalg.inv(hessian) / examples
-    errors = variance_errors(chain.covariance, (posterior + posterior.T) / 2)
+    errors = variance_errors(chain.covariance, _checks.symmetrised(posterior))
     return BayesianTuning(rate, mu, errors, chain.worst_iact(), chain.worst_iact(quadratic=True), chain)
 
 
@@ -126,7 +126,7 @@ def _langevin(hessian: Array, noise: Array, shape: Array, examples: int, budget:
     def excess(share: float) -> float:
         if edge * math.exp(share) * rates[0] < _LEAST_PULL:
             raise ValueError(_ill_conditioned(rates))
-        errors = variance_errors(at(edge * math.exp(share)).covariance, (posterior + posterior.T) / 2)
+        errors = variance_errors(at(edge * math.exp(share)).covariance, _checks.symmetrised(posterior))
         return float(np.abs(errors).max()) / budget - 1
 
     low = -1.0
@@ -160,7 +160,7 @@ def _corrected(hessian: Array, noise: Array, shape: Array, examples: int, budget
         rate = share * largest(mu)
         total = (2 * (1 - mu) * np.linalg.inv(rate * shape) - (1 - mu) / (1 + mu) * hessian) / examples
         return chain_from_noise(
-            hessian, (total + total.T) / 2, learning_rate=rate, momentum=mu, preconditioner=shape
+            hessian, _checks.symmetrised(total), learning_rate=rate, momentum=mu, preconditioner=shape
         ), rate
 
     def linear(point: Array) -> float:

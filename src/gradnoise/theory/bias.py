@@ -108,5 +108,5 @@ def langevin_error(
     )
     full_batch = langevin_covariance(hessian, np.zeros_like(covariance), batch_size=1, **setting)  # type: ignore[arg-type]
     posterior = np.linalg.inv(np.asarray(hessian, dtype=np.float64)) / num_examples
-    posterior = (posterior + posterior.T) / 2
+    posterior = _checks.symmetrised(posterior)
     return LangevinError(full_batch - posterior, whole - full_batch, variance_errors(whole, posterior))

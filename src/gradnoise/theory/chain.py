@@ -289,7 +289,7 @@ def checked_chain(chain: LinearChain) -> LinearChain:
 
 
 def _symmetrised(matrix: Array) -> Array:
-    return (matrix + matrix.T) / 2
+    return _checks.symmetrised(matrix)
 
 
 def _two_sided(transition: Array, covariance: Array) -> Array:

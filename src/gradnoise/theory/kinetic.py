@@ -100,7 +100,7 @@ def kinetic_chain(
     size = (2 * made.dim, 2 * made.dim)
     total = basis @ omega.reshape(size) @ basis.T
     readout = np.hstack([np.eye(made.dim), np.zeros((made.dim, made.dim))])
-    return LinearChain(basis @ flow.reshape(size) @ back, (total + total.T) / 2, readout)
+    return LinearChain(basis @ flow.reshape(size) @ back, _checks.symmetrised(total), readout)
 
 
 def kinetic_covariance(
@@ -235,7 +235,7 @@ def kinetic_correction(
         raise ValueError(msg)
     back = made.mass @ made.modes.basis  # (BᵀK_pB = kinetic)
     injected = refreshed(made.program, made.step_size, made.friction) * back @ kinetic @ back.T
-    return np.asarray((injected + injected.T) / 2)
+    return _checks.symmetrised(injected)
 
 
 def _setting(
@@ -254,7 +254,7 @@ def _setting(
     hessian = _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance")
     weight = np.eye(len(noise)) if mass is None else _checks.symmetric("mass", mass, len(noise), definite="positive")
     inverse = np.linalg.inv(weight)
-    found = modes_of(hessian, (inverse + inverse.T) / 2)
+    found = modes_of(hessian, _checks.symmetrised(inverse))
     step = _checks.positive("step_size", step_size)
     rubbing = _checks.within("friction", friction, 0.0, math.inf, closed="left")
     return _Setting(noise, weight, found, program_of(scheme), step, rubbing, examples)
@@ -288,7 +288,7 @@ def _corrected(made: _Setting, step_size: float) -> Array:
         beta = np.einsum("jx,jx->j", reads[..., 0], np.einsum("a,jb->jab", kick[i], kick).reshape(dim, 4))
         target = np.eye(dim)[i] / (made.num_examples * rates[i])
         out[i] = (target - beta * noise[i]) / alpha
-    return (out + out.T) / 2
+    return _checks.symmetrised(out)
 
 
 def _require_stable(made: _Setting, scheme: str) -> None:

@@ -206,7 +206,7 @@ def _modes(hessian: Array, noise: Array, mass: Array, examples: int, *, alike: b
         strengths = examples * eigh(noise, hessian, eigvals_only=True)
         return np.ones(2), np.maximum(strengths[[0, -1]], 0.0)
     inverse = np.linalg.inv(mass)
-    found = modes_of(hessian, (inverse + inverse.T) / 2)
+    found = modes_of(hessian, _checks.symmetrised(inverse))
     return found.rates, examples * np.diagonal(found.gradient_noise(noise)) / found.rates
 
 

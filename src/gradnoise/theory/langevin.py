@@ -221,4 +221,4 @@ def corrected_langevin_tuning(
     injected = frame * np.maximum(eta * (2 - eta) / examples - eta**2 * values, 0.0) @ frame.T
     relaxation = -1 / math.log(abs(1 - eta)) if 0 < abs(1 - eta) < 1 else (0.0 if eta == 1 else math.inf)
     step = eta * frame @ frame.T
-    return CorrectedLangevin((step + step.T) / 2, (injected + injected.T) / 2, eta, eta_max, relaxation)
+    return CorrectedLangevin(_checks.symmetrised(step), _checks.symmetrised(injected), eta, eta_max, relaxation)

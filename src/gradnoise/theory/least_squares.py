@@ -155,7 +155,7 @@ def least_squares_noise(X: ArrayLike, y: ArrayLike, covariance: ArrayLike, *, ri
     weights = np.einsum("ni,ni->n", rows @ spread, rows) / len(rows)
     total = _spread_of(rows * (rows @ mean - target)[:, None])
     noise = total + (rows * weights[:, None]).T @ rows - second @ spread @ second
-    return np.asarray((noise + noise.T) / 2)
+    return _checks.symmetrised(noise)
 
 
 def least_squares_preconditioner(

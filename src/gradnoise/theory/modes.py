@@ -35,7 +35,7 @@ class Modes:
     def covariance(self, modal: Array) -> Array:
         """BΦBᵀ, symmetrised."""
         full = self.basis @ modal @ self.basis.T
-        return np.asarray((full + full.T) / 2)
+        return _checks.symmetrised(full)
 
 
 def modes_of(hessian: Array, preconditioner: Array | float) -> Modes:
@@ -45,7 +45,7 @@ def modes_of(hessian: Array, preconditioner: Array | float) -> Modes:
         return Modes(vectors * np.sqrt(preconditioner), values * preconditioner)
     root = np.linalg.cholesky(preconditioner)
     inner = root.T @ hessian @ root
-    values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+    values, vectors = np.linalg.eigh(_checks.symmetrised(inner))
     return Modes(root @ vectors, values)
 
 

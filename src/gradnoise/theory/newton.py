@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.modes import rate_edge
@@ -55,7 +53,7 @@ def newton_covariance(
     eta, mu = _newton_rate(learning_rate, momentum)
     inverse = inverse_of(hessian, 1.0)
     full = eta * (1 + mu) / ((1 - mu) * (2 * (1 + mu) - eta)) * inverse @ noise @ inverse
-    return np.asarray((full + full.T) / 2)
+    return _checks.symmetrised(full)
 
 
 def newton_regression_covariance(

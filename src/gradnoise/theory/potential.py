@@ -122,7 +122,7 @@ def force_decomposition(hessian: ArrayLike, diffusion: ArrayLike) -> Decompositi
     values, vectors = np.linalg.eigh(hessian)
     swirl = vectors @ _antisymmetric(values, vectors.T @ diffusion @ vectors) @ vectors.T
     potential = np.linalg.solve(diffusion + swirl, hessian)
-    return Decomposition((swirl - swirl.T) / 2, (potential + potential.T) / 2)
+    return Decomposition((swirl - swirl.T) / 2, _checks.symmetrised(potential))
 
 
 def circulation(hessian: ArrayLike, diffusion: ArrayLike, *, temperature: float) -> Circulation:
@@ -168,7 +168,9 @@ def circulation(hessian: ArrayLike, diffusion: ArrayLike, *, temperature: float)
         raise ValueError(msg)
     swirl = vectors @ _antisymmetric(values, local) @ vectors.T
     potential = heat * np.linalg.inv(sigma)
-    return Circulation((swirl - swirl.T) / 2, (potential + potential.T) / 2, (sigma + sigma.T) / 2, diffusion, heat)
+    return Circulation(
+        (swirl - swirl.T) / 2, _checks.symmetrised(potential), _checks.symmetrised(sigma), diffusion, heat
+    )
 
 
 def lag_asymmetry(hessian: ArrayLike, diffusion: ArrayLike, *, temperature: float, lag: float) -> Array:

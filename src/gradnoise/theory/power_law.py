@@ -119,4 +119,4 @@ def loss_power_law(
     sigma = vectors * (2 * rate / batch * mean / slack) @ vectors.T
     noise = "loss_proportional" if time == "discrete" else "sde_loss_proportional"
     phi = bulk_exponent(curvature=float(values[-1]), learning_rate=rate, batch_size=batch, noise=noise)
-    return LossPowerLaw(phi, mean, (sigma + sigma.T) / 2, len(values) < 2 * phi)
+    return LossPowerLaw(phi, mean, _checks.symmetrised(sigma), len(values) < 2 * phi)

@@ -177,12 +177,12 @@ class ModalProblem:
         excess = float(self.moments.curvatures @ np.diagonal(spread)) / 2
         return LeastSquaresMoments(
             mean,
-            (covariance + covariance.T) / 2,
-            (gradient + gradient.T) / 2,
+            _checks.symmetrised(covariance),
+            _checks.symmetrised(gradient),
             rate,
             excess,
             self,
-            (noise + noise.T) / 2,
+            _checks.symmetrised(noise),
         )
 
 

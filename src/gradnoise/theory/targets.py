@@ -144,9 +144,9 @@ def _newton_step(y: Array, missing: Array, pull: Array, drift: Array, hessian: A
     operator: Any = LinearOperator((size**2, size**2), matvec=apply, dtype=np.float64)
     flat, _ = gmres(operator, -_symmetric_solution(pull, missing).ravel(), rtol=1e-6, maxiter=5)
     change = np.asarray(flat.reshape(size, size))
-    return np.asarray((change + change.T) / 2)
+    return _checks.symmetrised(change)
 
 
 def _symmetric_solution(drift: Array, right: Array) -> Array:
     solution = solve_continuous_lyapunov(drift, right)
-    return np.asarray((solution + solution.T) / 2)
+    return _checks.symmetrised(solution)

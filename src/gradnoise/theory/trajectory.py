@@ -53,7 +53,7 @@ def long_run_bound(
         _checks.symmetric("hessian", hessian, len(noise), definite="positive", like="gradient_covariance"), 1.0
     )
     bound = inverse @ noise @ inverse
-    return np.asarray((bound + bound.T) / 2)
+    return _checks.symmetrised(bound)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def inverse_of(matrix: Array, factor: float) -> Array:
     if scale.min() <= 0 or np.linalg.eigvalsh(matrix / np.outer(scale, scale))[0] <= _SINGULAR:
         raise ValueError(_NOISELESS)
     inverse = factor * np.linalg.inv(matrix / np.outer(scale, scale)) / np.outer(scale, scale)
-    return np.asarray((inverse + inverse.T) / 2)
+    return _checks.symmetrised(inverse)
 
 
 def require_noise(noise: Array, hessian: Array) -> None:
