@@ -153,7 +153,7 @@ def test_a_small_file_that_expands_without_end_is_refused(put, tmp_path, monkeyp
     with pytest.raises(ValueError, match=r"bomb.csv.gz' expands to more than \d MB, over 100 times"):
         datasets.load(bomb, target="y")
     monkeypatch.undo()
-    monkeypatch.setattr(files, "memory", lambda: 1e6)
+    monkeypatch.setattr("gradnoise._checks.memory", lambda: 1e6)
     with pytest.raises(ValueError, match=r"GB of text.*memory"):
         datasets.load(bomb, target="y")
     with pytest.raises(ValueError, match=r"memory"):
@@ -360,7 +360,7 @@ def test_a_wide_encoding_is_counted_before_it_is_built(monkeypatch):
     three = {c: [f"{c}{i % 7_000}" for i in range(22_000)] for c in "abc"}
     with pytest.raises(ValueError, match=r"makes 20997 columns.*more than 20000.*drop='a'"):
         datasets.load(pl.DataFrame(three | {"y": np.arange(22_000) % 7}), target="y", encode="onehot")
-    monkeypatch.setattr(files, "memory", lambda: 1e8)
+    monkeypatch.setattr("gradnoise._checks.memory", lambda: 1e8)
     with pytest.raises(ValueError, match=r"22,000 rows of 6,999 features.*memory"):
         datasets.load(pl.DataFrame({"a": three["a"], "y": np.arange(22_000) % 7}), target="y", encode="onehot")
 

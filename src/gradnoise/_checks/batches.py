@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -15,19 +16,18 @@ BYTES_OF_INDEX = 24  # of an example of a batch: the random words and row number
 
 
 def memory() -> float:
-    """Bytes of memory that this machine (or the container it is) has; infinite where that cannot be known."""
-    found = math.inf
-    try:
-        found = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
-        found = found if limit == "max" else min(found, float(limit))
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-    ):  # no such number here: only what is larger than any machine is refused
-        pass
-    return found if found > 0 else math.inf
+    """Bytes of memory that this process may use: of the machine, the container, or its own limit; infinite where none is known."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # not known on this system
+        found.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    with contextlib.suppress(OSError, ValueError):  # "max", or no container
+        found.append(float(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
+    with contextlib.suppress(OSError, ValueError, ImportError):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found += [] if soft == resource.RLIM_INFINITY else [float(soft)]
+    return min(size for size in found if size > 0)
 
 
 def batch_size(value: Any, num_examples: int | None = None, sampling: str = "with_replacement") -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import os
 import stat
 from pathlib import Path
 from typing import IO
+
+from gradnoise import _checks
 
 MUCH, RATIO = 1 << 28, 100  # text beyond 256 MB that is over 100 times its file was not written by a table's owner
 ROOM = 5  # text, its columns and the features from them, in sizes of the text
@@ -65,23 +66,10 @@ def regular(path: Path) -> None:
         raise ValueError(msg)
 
 
-def memory() -> float:
-    """Return the bytes of memory that this process may use: of the machine, or of its limit."""
-    limits = []
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # not told on this system
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limits += [soft] if soft != resource.RLIM_INFINITY else []
-    return min(limits, default=float("inf"))
-
-
 def fits(what: str, size: float, told: str) -> None:
     """Raise where `size` bytes are more than there is memory for."""
-    if size > memory():
-        msg = f"{what} {told}, which takes about {size / 1e9:.3g} GB of memory; there are {memory() / 1e9:.3g} GB. Select rows or columns first."
+    if size > _checks.memory():
+        msg = f"{what} {told}, which takes about {size / 1e9:.3g} GB of memory; there are {_checks.memory() / 1e9:.3g} GB. Select rows or columns first."
         raise ValueError(msg)
 
 
@@ -100,7 +88,7 @@ def text_of(path: Path, what: str) -> bytes:
 
 
 def _expanded(path: Path, what: str, size: int) -> bytes:
-    parts, total, room = [], 0, memory()
+    parts, total, room = [], 0, _checks.memory()
     with gzip.open(path, "rb") as file:
         while part := file.read(1 << 22):
             total += len(part)
