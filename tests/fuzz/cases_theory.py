@@ -281,10 +281,11 @@ def best_rate(hessian: Any, gradient_covariance: Any, num_examples: int, batch_s
     target = np.linalg.inv(hessian * num_examples)
     edge = 2 / np.linalg.eigvalsh(hessian)[-1]
 
-    def distance(rate: float) -> float:
-        return ref.kl(ref.sgd_law(hessian, gradient_covariance, rate, 1 / batch_size), target)
+    def distance(odds: float) -> float:  # of the rate on the way to the edge, near which the best one may lie
+        return ref.kl(ref.sgd_law(hessian, gradient_covariance, edge * odds / (1 + odds), 1 / batch_size), target)
 
-    return ref.minimum(distance, edge * 1e-12, edge * 0.999999)
+    best = ref.minimum(distance, 1e-12, 1e12)
+    return edge * best / (1 + best)
 
 
 def kl_at_tuned(**a: Any) -> float:
@@ -447,7 +448,8 @@ CASES = [
     Case("corrected_langevin_tuning", tuned(), corrected_law, posterior),
     Case("preconditioner_for", for_target(), law_of_target, lambda target, **_: target),
     Case("langevin_covariance", langevin(), theory.langevin_covariance, langevin_law),
-    Case("optimal_learning_rate", tuned(), kl_at_tuned, kl_at_best, 1e-4),
+    # with far less noise than curvature the best rate is the edge, to rounding
+    Case("optimal_learning_rate", tuned().filter(lambda a: np.trace(a["gradient_covariance"]) * a["num_examples"] > 1e-3 * a["batch_size"] * np.trace(a["hessian"])), kl_at_tuned, kl_at_best, 1e-4),
     Case("mean_field_covariance", tuned().map(lambda a: {k: a[k] for k in ("hessian", "num_examples")}), theory.mean_field_covariance,
          lambda hessian, num_examples: np.diag(1 / np.diag(hessian) / num_examples)),
     Case("newton_covariance", noisy(momentum=st.just(0.0)).map(lambda a: {k: a[k] for k in ("hessian", "gradient_covariance", "batch_size")} | {"learning_rate": 0.7}),
@@ -490,7 +492,8 @@ CASES = [
     Case("optimum_batch_size", built(learning_rate=SCALES, num_examples=st.integers(2, 10**6), momentum=MOMENTA, share=SHARES),
          lambda learning_rate, num_examples, momentum, share: theory.optimum_batch_size(noise_scale=learning_rate * (num_examples - 1) / (1 - momentum) * share, learning_rate=learning_rate, num_examples=num_examples, momentum=momentum),
          lambda learning_rate, num_examples, momentum, share: num_examples / (1 + (num_examples - 1) * share), 1e-9),
-    Case("relaxation_times", noisy().map(lambda a: {k: a[k] for k in ("hessian", "momentum", "learning_rate")}), lambda **a: np.sort(theory.relaxation_times(**a)),
+    # at ηh = 1 a step forgets all, and what is left of it is rounding
+    Case("relaxation_times", noisy().filter(lambda a: np.abs(1 - a["learning_rate"] * np.linalg.eigvalsh(a["hessian"])).min() > 1e-6).map(lambda a: {k: a[k] for k in ("hessian", "momentum", "learning_rate")}), lambda **a: np.sort(theory.relaxation_times(**a)),
          lambda hessian, momentum, learning_rate: np.sort([-1 / math.log(max(abs(np.roots([1, -(1 + momentum - learning_rate * h), momentum])))) if momentum else -1 / math.log(abs(1 - learning_rate * h)) for h in np.linalg.eigvalsh(hessian)]), 1e-4),
     Case("power_sums", built(transition=definite(scale=st.just(0.9)), count=st.integers(1, 30)), theory.power_sums,
          lambda transition, count: power_sums_by_loops(transition, count)),

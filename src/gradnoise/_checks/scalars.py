@@ -79,7 +79,9 @@ def within(name: str, value: Any, low: float, high: float, *, closed: str = "bot
         )
         msg = f"{name} must lie in {brackets}, got {shown(value)}."
         raise ValueError(msg)
-    return _not_tiny(name, real(name, value))
+    number = real(name, value)
+    zero_is_allowed = low < 0 < high or (low == 0 and closed in ("both", "left"))
+    return number if zero_is_allowed else _not_tiny(name, number)  # nothing divides by what may be 0
 
 
 def momentum(value: Any) -> float:
