@@ -114,7 +114,7 @@ class LinearChain:
                [0.5, 1. ]])
         """
         self._require_stable()
-        return _symmetrised(stein(self.transition, self.noise))
+        return _checks.symmetrised(stein(self.transition, self.noise))
 
     @cached_property
     def covariance(self) -> Array:
@@ -125,7 +125,7 @@ class LinearChain:
         >>> LinearChain([[0.5, 0.0], [0.0, 0.8]], [[0.75, 0.3], [0.3, 0.36]], [[1.0, 2.0]]).covariance
         array([[7.]])
         """
-        return _symmetrised(self.readout @ self.state_covariance @ self.readout.T)
+        return _checks.symmetrised(self.readout @ self.state_covariance @ self.readout.T)
 
     def autocovariance(self, lag: int) -> Array:
         """Cov(θ_{t+lag}, θ_t) = R F^lag Z Rᵀ, (D, D); a negative lag gives the transpose.
@@ -154,7 +154,7 @@ class LinearChain:
         """
         self._require_stable()
         gain = np.linalg.solve((np.eye(len(self.transition)) - self.transition).T, self.readout.T).T
-        return _symmetrised(gain @ self.noise @ gain.T)
+        return _checks.symmetrised(gain @ self.noise @ gain.T)
 
     def average(self, window: int) -> Array:
         """Covariance of the mean of T = `window` steps, (D, D): D_T = R (U_T Z + Z U_Tᵀ − T Z) Rᵀ/T², U_T = Σ_j (T−j) Fʲ.
@@ -167,7 +167,7 @@ class LinearChain:
         window = _checks.integer("window", window)
         weighted = power_sums(self.transition, window)[2] @ self.state_covariance
         inner = weighted + weighted.T - window * self.state_covariance
-        return _symmetrised(self.readout @ inner @ self.readout.T) / window**2
+        return _checks.symmetrised(self.readout @ inner @ self.readout.T) / window**2
 
     def ema(self, decay: float) -> Array:
         """Covariance of e ← ρ e + (1−ρ) θ, (D, D): (1−ρ)/(1+ρ) R [(I−ρF)⁻¹Z + Z(I−ρF)⁻ᵀ − Z] Rᵀ, ρ = `decay` in [0, 1).
@@ -239,7 +239,7 @@ class LinearChain:
         return steps * chains / self.iact(direction, quadratic=quadratic)
 
     def _read(self, state: Array) -> Array:
-        return _symmetrised(self.readout @ state @ self.readout.T)
+        return _checks.symmetrised(self.readout @ state @ self.readout.T)
 
     def _require_stable(self) -> None:
         if not self.spectral_radius < 1:
@@ -273,7 +273,7 @@ def _quadratic_at_most(chain: LinearChain) -> float:
             ratio: Array = np.asarray(np.linalg.solve(below, above))
         except np.linalg.LinAlgError:
             return math.inf
-        least = float(np.linalg.eigvalsh(_symmetrised(ratio))[0])
+        least = float(np.linalg.eigvalsh(_checks.symmetrised(ratio))[0])
         if not least > 0:
             return math.inf
         total += 1 / (2 * least)
@@ -286,10 +286,6 @@ def checked_chain(chain: LinearChain) -> LinearChain:
         msg = f"chain must be a LinearChain, got {_checks.shown(chain)}."
         raise TypeError(msg)
     return chain
-
-
-def _symmetrised(matrix: Array) -> Array:
-    return _checks.symmetrised(matrix)
 
 
 def _two_sided(transition: Array, covariance: Array) -> Array:
