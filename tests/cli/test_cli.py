@@ -43,10 +43,10 @@ def shortly(monkeypatch):
     monkeypatch.setattr(produce, "_posterior", lambda *a, **k: None)
 
 
+# slow: whole reports on the same problems; test_a_whole_run_on_a_file makes one by default, others are made in tests/pages
 @pytest.fixture(params=["shortly", pytest.param("whole", marks=pytest.mark.slow)])
 def length(request):
     """Short by default."""
-    # slow: a whole report on the same problem; one is made by default on a file below, others in tests/pages
     if request.param == "shortly":
         request.getfixturevalue("shortly")
 

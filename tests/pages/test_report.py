@@ -134,7 +134,7 @@ def test_a_failing_stage_is_named_and_keeps_what_was_computed(tmp_path, monkeypa
 
     monkeypatch.setattr(produce, "_posterior", broken)
     with pytest.raises(StageFailed, match="stage 'posterior' failed: no sampler today") as caught:
-        gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
+        gn.report(table(), out=tmp_path, batch_size=16, momentum=0.5, max_time=3.0, progress=False)
     assert caught.value.stage == "posterior"
     kept = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert set(kept) == {"meta", "summary", "problem", "noise", "stationary"}
@@ -149,7 +149,7 @@ def test_a_failed_report_leaves_nothing_of_an_older_one(made, tmp_path, monkeypa
         (tmp_path / name).write_text("of the user")
     monkeypatch.setattr(produce, "stationary_section", lambda *a, **k: 1 / 0)
     with pytest.raises(StageFailed):
-        gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
+        gn.report(table(), out=tmp_path, batch_size=16, momentum=0.5, max_time=3.0, progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "notes.txt", "draws-mine.nc"}
 
 
