@@ -320,7 +320,7 @@ def leading(message: str, names: tuple[str, ...]) -> Any:
 
 
 THREE = (np.repeat([-4.0, 0.0, 4.0], 30) + 0.5 * np.random.default_rng(0).normal(size=90))[:, None]
-LEVELS = np.repeat([0, 1, 2], 50)
+LEVELS = np.repeat([0, 1, 2], 20)
 DUMMIES = np.c_[LEVELS == 1, LEVELS == 2].astype(float)
 
 
@@ -347,9 +347,9 @@ def test_parameters_that_run_away_are_named(case: str, named: str) -> None:
         problem = models.softmax_regression(*load_iris(return_X_y=True), np.inf)
     else:
         problem = {
-            "one level is one class": lambda: models.softmax_regression(DUMMIES, np.where(LEVELS == 2, 2, r.integers(0, 2, 150)), np.inf),
+            "one level is one class": lambda: models.softmax_regression(DUMMIES, np.where(LEVELS == 2, 2, r.integers(0, 2, 60)), np.inf),
             "a class without rows": lambda: models.softmax_regression(X, BINARY, np.inf, num_classes=3),
-            "a level without counts": lambda: models.poisson_regression(DUMMIES, r.poisson(3.0, 150) * (LEVELS != 2), np.inf),
+            "a level without counts": lambda: models.poisson_regression(DUMMIES, r.poisson(3.0, 60) * (LEVELS != 2), np.inf),
             "no counts": lambda: models.poisson_regression(X, 0 * COUNTS, np.inf),
             "one label": lambda: models.logistic_regression(X, np.ones(60), np.inf),
         }[case]()  # fmt: skip

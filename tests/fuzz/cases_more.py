@@ -145,8 +145,12 @@ def heavy_tail(curvature: float, learning_rate: float, batch_size: int) -> float
     c = learning_rate * curvature / batch_size
 
     def moment(kappa: float) -> float:
-        low, high = 0.0, stats.chi2.isf(1e-280, batch_size)
-        density = stats.chi2(batch_size).pdf
+        low, high, half = 0.0, stats.chi2.isf(1e-280, batch_size), batch_size / 2
+        size = half * math.log(2) + math.lgamma(half)
+
+        def density(x: float) -> float:  # of χ²_B; SciPy's takes a hundred times as long
+            return math.exp((half - 1) * math.log(x) - x / 2 - size)
+
         cuts = sorted({min(max(p, 1e-12), high) for p in (1e-9, 1e-6, 1e-3, 0.1, 1 / c, batch_size, 3 * batch_size, 10 * batch_size, 40 * batch_size)})  # fmt: skip
         edges = [low, *cuts, high]
         return sum(integrate.quad(lambda x: abs(1 - c * x) ** kappa * density(x), a, b, limit=400, epsabs=0, epsrel=1e-11)[0] for a, b in itertools.pairwise(edges) if b > a)  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.datasets import Dataset
-from gradnoise.pages import StageFailed, produce, rerender
+from gradnoise.pages import StageFailed, produce, rerender, samplers
 
 ROW = {
     "index", "curvature", "relaxation_steps", "posterior", "continuous", "discrete", "averaged", "simulated",
@@ -134,7 +134,7 @@ def test_a_failing_stage_is_named_and_keeps_what_was_computed(tmp_path, monkeypa
 
     monkeypatch.setattr(produce, "_posterior", broken)
     with pytest.raises(StageFailed, match="stage 'posterior' failed: no sampler today") as caught:
-        gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
+        gn.report(table(), out=tmp_path, batch_size=16, momentum=0.5, max_time=3.0, progress=False)
     assert caught.value.stage == "posterior"
     kept = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert set(kept) == {"meta", "summary", "problem", "noise", "stationary"}
@@ -149,7 +149,7 @@ def test_a_failed_report_leaves_nothing_of_an_older_one(made, tmp_path, monkeypa
         (tmp_path / name).write_text("of the user")
     monkeypatch.setattr(produce, "stationary_section", lambda *a, **k: 1 / 0)
     with pytest.raises(StageFailed):
-        gn.report(table(), out=tmp_path, batch_size=16, max_time=0.5, progress=False)
+        gn.report(table(), out=tmp_path, batch_size=16, momentum=0.5, max_time=3.0, progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "notes.txt", "draws-mine.nc"}
 
 
@@ -193,3 +193,37 @@ def test_other_things_than_problems_and_data_sets_are_refused():
     wide = np.random.default_rng(0).standard_normal((5, 1200))
     with pytest.raises(ValueError, match="at most 1000 parameters"):
         gn.report(Dataset(wide, np.arange(5.0), tuple(map(str, range(1200))), "y", model="linear"), batch_size=2)
+
+
+def doubled(n=300, seed=0):
+    """A duplicated column: its direction has no noise, only the prior acts there. Of the shape of `table`."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, n))
+    y = a - 0.5 * b + 0.5 * rng.standard_normal(n)
+    return Dataset(np.stack([a, a, b], axis=1), y, ("a", "a2", "b"), "y", model="linear")
+
+
+def test_a_duplicated_column_gives_a_page(tmp_path):
+    made = gn.report(doubled(), out=tmp_path, batch_size=16, momentum=0.5, max_time=0.5, progress=False)
+    assert made.page.exists()
+    rows = {row["name"]: row for row in made.results["posterior"]["methods"]}
+    for kind in ("scalar", "diagonal", "full"):
+        assert "In 1 of 4 directions no example adds noise" in rows[f"constant SGD, {kind}"]["reasons"][0]
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-13, 0.0])
+def test_silent_directions_are_counted_at_rounding_level(size):
+    assert samplers.silent_directions(np.diag([1.0, 2.0, 3.0]), np.diag([1.0, size, 3.0])) == 1
+    assert samplers.silent_directions(np.diag([1.0, 2.0, 3.0]), np.diag([1.0, 1e-7, 3.0])) == 0
+
+
+def test_one_sampler_that_fails_is_a_row_with_the_reason(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        msg = "no Langevin today"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(samplers.theory, "corrected_langevin_tuning", broken)
+    made = gn.report(doubled(), out=tmp_path, batch_size=16, momentum=0.5, max_time=0.5, progress=False)
+    (row,) = [row for row in made.results["posterior"]["methods"] if row["recommended"]]
+    assert (row["level"], row["reasons"]) == ("not run", ["It failed: no Langevin today"])
+    assert made.page.exists()

@@ -52,7 +52,10 @@ def bars_of(axes):
     return out
 
 
-@pytest.mark.parametrize("name", CASES)
+# slow: the other cases, which the tests of the page draw as SVG too
+@pytest.mark.parametrize(
+    "name", [name if name in ("wine", "one") else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_every_figure_can_be_saved_in_every_format(name):
     for axes in drawn(CASES[name]):
         for form in ("svg", "png") if name == "wine" else ("svg",):
