@@ -13,7 +13,7 @@ import table
 import gradnoise as gn
 from gradnoise.testing import assert_covariance, assert_fails
 
-CHAINS, SNAPSHOTS = 256, 800  # half a relaxation time apart, the cheapest way to the same precision
+CHAINS, SNAPSHOTS = 512, 480  # half a relaxation time apart, the cheapest way to the same precision
 
 
 def sample(process: Any, relaxation: float) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -
     settings = {"learning_rate": rate, "batch_size": size, "num_examples": table.N}
     predicted = gn.theory.stationary_covariance(h, c, sampling="shuffled", position=position, **settings)
     epochs_apart = math.ceil(0.5 / x)
-    epochs = (640 if x < 1 else 400) * epochs_apart
+    epochs = {0.05: 360, 1.0: 200, 5.0: 160}[x] * epochs_apart
     offset = 0 if position == "end" else int(position)
     burn_in = math.ceil(12 / x) * per_epoch + offset
     run = gn.simulate(
