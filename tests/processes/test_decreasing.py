@@ -32,7 +32,7 @@ def problem() -> gn.Problem:
 def test_falling_steps_follow_the_recursion() -> None:
     process = langevin(gn.oracles.minibatch(4), learning_rate=0.8, num_examples=40, preconditioner=P, schedule=SCHEDULE)
     run = gn.simulate(
-        problem(), process, num_steps=90, burn_in=10, num_chains=6144, key=5, record=gn.record.draws(every=8), progress=False
+        problem(), process, num_steps=90, burn_in=10, num_chains=8192, key=5, record=gn.record.draws(every=8), progress=False
     )  # fmt: skip
     draws = np.asarray(run.draws, np.float64)
     settings = {"num_examples": 40, "batch_size": 4, "preconditioner": P, "start": np.zeros((2, 2)), "every": 8}
