@@ -114,7 +114,7 @@ def test_corrected_schemes_sample_the_posterior_at_a_finite_step(scheme: str) ->
     process = kinetic(gaussian(60), injected_covariance=injected, **settings)
     right = np.linalg.inv(N * H)
     np.testing.assert_allclose(process.linear(H, C, N).covariance, right, rtol=1e-8)
-    drawn = sample(process, process.linear(H, C, N))
+    drawn = sample(process, process.linear(H, C, N), 768)
     plain = kinetic(gaussian(60), **settings).linear(H, C, N).covariance
     planted_defects(check(drawn), right, {"not corrected": plain, "noise x 1.05": 1.05 * right})
 
