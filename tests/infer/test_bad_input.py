@@ -136,6 +136,8 @@ def test_chains_that_meet_nan_are_named_or_the_run_is_refused(method: str) -> No
         assert all(f"chain {c} at step {s:,}" in said for c, s in lost.items())
 
 
+# slow: test_a_likelihood_with_a_region_of_nan_is_sampled_beside_it has the same with three parameters
+@pytest.mark.slow
 def test_a_posterior_far_from_nan_is_not_disturbed_by_it() -> None:
     made = run("corrected_langevin", gamma(400))
     assert made.run.diverged == {}
