@@ -32,7 +32,9 @@ class Estimate:
         return (np.asarray(self.value) - np.asarray(expected)) / np.asarray(self.standard_error)
 
     def __format__(self, spec: str) -> str:
-        """Format as `value ± standard_error` (scalars only), each with `spec`."""
+        """Format as `value ± standard_error`, each with `spec`; of an array its shape."""
+        if np.ndim(self.value) > 0:
+            return repr(self)
         spec = spec or ".4g"
         return f"{float(self.value):{spec}} ± {float(self.standard_error):{spec}}"
 

@@ -148,6 +148,11 @@ def _numbers(text: Any, reading: Reading) -> AnyArray | None:
         return None
     if reading.notation == PLAIN:
         found = text.cast(pl.Float64, strict=False)
+        unread = text.filter(found.is_null() & text.is_not_null()).unique().to_list()
+        if unread and all(PLAIN.number(level) is not None for level in unread):  # a minus of typesetters, say
+            known = {level: PLAIN.number(level) for level in unread}
+            read = [known.get(level, value) for level, value in zip(text.to_list(), found.to_list(), strict=True)]
+            found = pl.Series(read, dtype=pl.Float64)
     else:
         levels = [level for level in text.unique().to_list() if level is not None]
         how = as_written(levels, reading.notation)

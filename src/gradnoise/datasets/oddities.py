@@ -37,8 +37,11 @@ class Oddity(NamedTuple):
     stops: bool
 
 
-def oddity_of(column: Column, reading: Reading) -> Oddity | None:
-    """Return what is odd about a text column without missing values, or None where it holds categories."""
+def oddity_of(column: Column, reading: Reading, *, feature: bool = True) -> Oddity | None:
+    """Return what is odd about a text column without missing values, or None where it holds categories.
+
+    A `feature` may be left out; a target, weights or an offset must be another column.
+    """
     counts = Counter(str(value) for value in column.values)
     total, name = sum(counts.values()), column.name
     if reading.notation == PLAIN and all(PLAIN.number(text) is not None for text in counts):
@@ -54,17 +57,15 @@ def oddity_of(column: Column, reading: Reading) -> Oddity | None:
     dates = sum(count for text, count in counts.items() if DATE.fullmatch(text))
     if 2 * dates > total:
         example = next(text for text in counts if DATE.fullmatch(text))
-        return Oddity(
-            f"{name!r} holds dates or times such as {example!r}: leave it out (drop={name!r}), or turn it into numbers first.",
-            True,
-        )
+        way = f"leave it out (drop={name!r}), or turn" if feature else "choose another column, or turn"
+        return Oddity(f"{name!r} holds dates or times such as {example!r}: {way} it into numbers first.", True)
     units = Counter(found[1] for text in counts if (found := UNIT.fullmatch(text)))
     if units and 2 * units.most_common(1)[0][1] > len(counts):
         unit = units.most_common(1)[0][0]
         return Oddity(f"{name!r} holds numbers with the unit {unit!r}: write the numbers alone.", len(counts) > 2 * FEW)
     if tells_rows(len(counts), total):
         return Oddity(
-            f"{name!r} has {len(counts)} different values in {total} rows, such as {column.values[0]!r}: names or numbers of rows. Leave it out (drop={name!r}).",
+            f"{name!r} has {len(counts)} different values in {total} rows, such as {column.values[0]!r}: names or numbers of rows. {f'Leave it out (drop={name!r})' if feature else 'Choose another column'}.",
             True,
         )
     return None

@@ -31,7 +31,7 @@ def complete_rows(
     more = f", and {len(gone) - 12} more columns" if len(gone) > 12 else ""
     by_column = ", ".join(f"{name!r}: {int(mask.sum())}" for name, mask in list(gone.items())[:12]) + more
     lost = np.logical_or.reduce(list(gone.values()))
-    advice = _advice(gone, roles)
+    advice = _advice(gone, roles, len(columns) - sum(role is not None for role in roles))
     if missing == "error":
         msg = (
             f"{what} has missing values ({by_column}). Pass missing='drop' to drop the rows that hold them: {int(lost.sum())} of {count}"
@@ -47,10 +47,12 @@ def complete_rows(
     return [column.kept(~lost) for column in columns], notes
 
 
-def _advice(gone: dict[str, AnyArray], roles: Sequence[str | None]) -> str:
-    """Name the columns without which far fewer rows would go, and how many then."""
+def _advice(gone: dict[str, AnyArray], roles: Sequence[str | None], num_features: int) -> str:
+    """Name the columns without which far fewer rows would go, and how many then; one feature at least must stay."""
     masks = list(gone.values())
-    free = sorted((name for name in gone if name not in roles), key=lambda name: -gone[name].sum())[:5]
+    free = sorted((name for name in gone if name not in roles), key=lambda name: -gone[name].sum())[
+        : min(5, num_features - 1)
+    ]
     left = [int(_any([m for n, m in gone.items() if n not in free[:k]], masks[0]).sum()) for k in range(len(free) + 1)]
     worth = [left[0] - now - 0.1 * k * len(masks[0]) for k, now in enumerate(left)]
     best = int(np.argmax(worth))
@@ -77,7 +79,8 @@ def features_of(
 ) -> tuple[Array, tuple[str, ...], list[str]]:
     """Return X, its names and notes: strings refused or one-hot encoded, booleans as 0 and 1, constants dropped.
 
-    A feature is constant if it does not vary over the rows that are `counted` (None: all), those of positive weight.
+    Whether a feature varies, and which levels it has, is read off the rows that are `counted` (None: all), those of positive
+    weight. A level without such rows is no level: its rows, which say nothing, stand at the reference.
     """
     reading = Reading() if reading is None else reading
     columns = [_as_boolean(column) for column in columns]
@@ -89,7 +92,9 @@ def features_of(
     constant = [c.name for c in columns if _constant(c.values if counted is None else c.values[counted])]
     varying = [c for c in columns if c.name not in constant]
     _judge_text(what, [c for c in varying if c.kind == "text"], encode, reading)
-    levels = {c.name: sorted(set(c.values)) for c in varying if c.kind == "text"}
+    levels = {
+        c.name: sorted(set(c.values if counted is None else c.values[counted])) for c in varying if c.kind == "text"
+    }
     names = [
         name
         for c in varying
@@ -147,6 +152,10 @@ def _remarks(column: Column, levels: dict[str, list[str]]) -> list[str]:
     if column.kind == "text":
         held = levels[column.name]
         notes = [f"One-hot encoded {column.name!r}: {len(held)} levels, {held[0]!r} is the reference."]
+        if gone := sorted(set(column.values) - set(held)):
+            notes.append(
+                f"Left out levels of {column.name!r} whose rows all have weight 0: {', '.join(map(repr, gone[:10]))}."
+            )
         if len(held) > FEW and 10 * len(held) > len(column.values):
             notes.append(
                 f"Caution: {column.name!r} has {len(held)} levels, {len(column.values) / len(held):.2g} rows each on average: "
@@ -182,7 +191,7 @@ def _filled(what: str, varying: list[Column], levels: dict[str, list[str]], widt
     for column in varying:
         if column.kind == "text":
             place = {level: i for i, level in enumerate(levels[column.name])}
-            codes = np.array([place[value] for value in column.values])
+            codes = np.array([place.get(value, 0) for value in column.values])
             rows = np.flatnonzero(codes)
             X[rows, at + codes[rows] - 1] = 1.0
             at += len(place) - 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradnoise._types import AnyArray, Array
 from gradnoise.datasets.columns import Column, Reading
-from gradnoise.datasets.oddities import FEW, Oddity, oddity_of, tells_rows
+from gradnoise.datasets.oddities import FEW, SENTINELS, Oddity, code_in_numbers, oddity_of, tells_rows
 from gradnoise.datasets.policy import finite
 
 SPAN, LARGEST = 25.0, 80.0  # of logarithms of an exposure: e²⁵ = 7e10, and e⁸⁸ is the end of float32
@@ -25,32 +25,37 @@ class Target(NamedTuple):
 def target_of(
     what: str, column: Column, model: str | None, reading: Reading | None = None, counted: AnyArray | None = None
 ) -> Target:
-    """Return the target as the model needs it; it must vary over the rows that are `counted` (None: all)."""
+    """Return the target as the model needs it; it must vary over the rows that are `counted` (None: all), which also make its classes."""
     if column.kind not in ("number", "bool", "text"):
         msg = f"target {column.name!r} of {what} must hold numbers or labels, got {column.kind}."
         raise TypeError(msg)
-    if column.kind == "number" and model not in ("logistic", "softmax"):
+    if column.kind == "number":
         finite(what, column)
     held = column.values if column.exact is None else column.exact
-    values, counts = np.unique(held, return_counts=True)
-    seen = np.unique(held if counted is None else held[counted])
-    if len(seen) == 1:
-        where = f"all {len(column.values)} rows" if len(values) == 1 else "all rows of positive weight"
-        msg = f"target {column.name!r} of {what} must vary, but is {seen[0]!s} in {where}."
+    every = np.unique(held)
+    values, counts = np.unique(held if counted is None else held[counted], return_counts=True)
+    if len(values) == 1:
+        where = f"all {len(column.values)} rows" if len(every) == 1 else "all rows of positive weight"
+        msg = f"target {column.name!r} of {what} must vary, but is {values[0]!s} in {where}."
         raise ValueError(msg)
-    odd = oddity_of(column, Reading() if reading is None else reading) if column.kind == "text" else None
+    odd = None
+    if column.kind == "text":
+        odd = oddity_of(column, Reading() if reading is None else reading, feature=False)
+    code = code_in_numbers(column) if column.kind == "number" else ""
     if model in ("logistic", "softmax"):
         return _classes(what, column, model, values, counts, odd)
     if column.kind != "number":
         raise TypeError(_no_numbers(what, column, model, values, odd))
-    if model == "poisson" and (values[0] < 0 or (values != np.floor(values)).any()):
-        bad = values[(values < 0) | (values != np.floor(values))][0]
+    if model == "poisson" and (every[0] < 0 or (every != np.floor(every)).any()):
+        bad = every[(every < 0) | (every != np.floor(every))][0]
         msg = (
             f"target {column.name!r} of {what} must hold counts 0, 1, 2, … for model='poisson', got {bad:g}. For a rate, give the count as "
             "the target and its exposure (time at risk, area, population) with exposure='COLUMN'; for other numbers, model='linear'."
         )
+        if bad in SENTINELS:
+            msg += f" If {bad:g} stands for a missing value: missing_codes='{bad:.0f}'."
         raise ValueError(msg)
-    return Target(np.asarray(column.values, dtype=np.float64), None, [])
+    return Target(np.asarray(column.values, dtype=np.float64), None, [code] if code else [])
 
 
 def _no_numbers(what: str, column: Column, model: str | None, values: AnyArray, odd: Oddity | None) -> str:
@@ -83,8 +88,14 @@ def _classes(what: str, column: Column, model: str, values: AnyArray, counts: An
     shown = [f"{label} = {i} ({n} rows)" for i, (label, n) in enumerate(zip(labels, counts, strict=True))]
     listed = ", ".join(shown[:10]) + (f", … ({len(shown)} classes)" if len(shown) > 10 else "")
     held = column.values if column.exact is None else column.exact
-    y = np.searchsorted(values, held).astype(np.float64)
-    return Target(y, labels, [f"Classes of the target {column.name!r}: {listed}."])
+    y = np.minimum(np.searchsorted(values, held), len(values) - 1).astype(np.float64)
+    notes = [f"Classes of the target {column.name!r}: {listed}."]
+    gone = np.setdiff1d(held, values)
+    if gone.size:
+        notes.append(
+            f"Left out classes whose rows all have weight 0: {', '.join(_label(value) for value in gone[:10])}."
+        )
+    return Target(y, labels, notes)
 
 
 def _label(value: object) -> str:
@@ -96,7 +107,7 @@ def _label(value: object) -> str:
 
 def _numbers(what: str, role: str, column: Column) -> Array:
     if column.kind != "number":
-        odd = oddity_of(column, Reading()) if column.kind == "text" else None
+        odd = oddity_of(column, Reading(), feature=False) if column.kind == "text" else None
         msg = f"{role} column {column.name!r} of {what} must hold numbers, got {column.kind}.{' ' + odd.told if odd else ''}"
         raise TypeError(msg)
     return finite(what, column)

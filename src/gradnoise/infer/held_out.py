@@ -133,6 +133,9 @@ def _columns(name: str, problem: Any, inputs: Any) -> Array:
         msg = f"{name} must hold numbers, got dates or times (dtype {np.asarray(values).dtype})."
         raise TypeError(msg)
     x = _checks.array(name, values)
+    if not x.size:
+        msg = f"{name} must have at least one row, got shape {x.shape}."
+        raise ValueError(msg)
     if found is not None and headings is not None:
         x = _by_name(name, x, found, headings[:-1] if ones and "intercept" not in found else headings)
     if x.ndim < 1 or not width - ones <= x.shape[-1] <= width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from gradnoise import derivatives
+from gradnoise._types import Array
 from gradnoise.infer.judgement import Verdict
 
 RECORD = "gradnoise"  # the group's name
@@ -20,6 +23,7 @@ DIGESTS = "digests"  # attribute of the record's group
 UNCOUNTED = (DIGESTS, "_FillValue", "coordinates")  # and what xarray adds where it writes the same data again
 SEAL = b"\ngradnoise blake2b "  # after HDF5's last byte, with the digest of all before it
 SEAL_SIZE = len(SEAL) + 32
+ALIKE = 1e-4  # relative difference of losses that float32 sums on another machine may make
 KEPT = ("method", "names", "predicted_mean", "predicted_covariance", "effective_draws", "settings", "exact")
 
 
@@ -29,7 +33,8 @@ def recorded(posterior: Any) -> Any:
 
     arrays: dict[str, Any] = {}
     fields = {name: getattr(posterior, name) for name in KEPT} | {"verdict": posterior.verdict._asdict()}
-    text = json.dumps({"layout": LAYOUT, "fields": _encoded(fields, "", arrays)})
+    mark = mark_of(posterior.problem, centre_of(posterior.draws))
+    text = json.dumps({"layout": LAYOUT, "fields": _encoded(fields, "", arrays), "problem": mark})
     held = {name: ([f"{name}_dim_{i}" for i in range(a.ndim)], a) for name, a in arrays.items()}
     return xarray.Dataset({"record": ((), text), **held})
 
@@ -46,6 +51,37 @@ def restored(record: Any) -> dict[str, Any]:
     fields: dict[str, Any] = _decoded(held["fields"], arrays)
     verdict = fields.pop("verdict")
     return {**fields, "verdict": Verdict(verdict["level"], tuple(verdict["reasons"]), verdict["numbers"])}
+
+
+def centre_of(draws: Any) -> Array:
+    """Return the mean of draws (chain, draw, D), where a problem is marked."""
+    return np.asarray(np.asarray(draws, np.float64).reshape(-1, np.shape(draws)[-1]).mean(0))
+
+
+def mark_of(problem: Any, centre: Array) -> dict[str, Any] | None:
+    """Return what tells a problem from others of the same parameters: its examples, and the loss at the centre of the draws."""
+    if problem is None:
+        return None
+    try:
+        loss = float(derivatives.loss(problem, centre))
+    except Exception:  # no mark is worth the draws
+        return None
+    return {"num_examples": problem.num_examples, "loss": loss} if math.isfinite(loss) else None
+
+
+def require_marked(record: Any, problem: Any, centre: Array) -> None:
+    """Raise ValueError if `problem` is not the one that the draws in a record are of."""
+    noted = json.loads(str(record["record"].values[()])).get("problem")
+    found = mark_of(problem, centre)
+    if noted is None or found is None:
+        return
+    apart = abs(found["loss"] - noted["loss"]) > ALIKE * (1 + abs(noted["loss"]))
+    if found["num_examples"] != noted["num_examples"] or apart:
+        msg = (
+            f"problem must be the one of these draws, with {noted['num_examples']:,} examples and the loss {noted['loss']:.6g} at their mean, "
+            f"got {found['num_examples']:,} examples and {found['loss']:.6g}: it has other data, another prior or other hyperparameters."
+        )
+        raise ValueError(msg)
 
 
 def seal_of(data: bytes | memoryview) -> bytes:

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
+from gradnoise import _checks, derivatives
 from gradnoise._types import Array
 from gradnoise.measure import score_averages
 from gradnoise.stream import seed_of
 
 DRAWS = 1000
+FEWEST_HALF = 4  # draws of each law: their variance must be one
+FEW_WEIGHTS = 3  # effective draws below which no tail can be fitted
 FEWEST = 200
 WORK = 5e8  # draws · N · (D + 10): about a second
 FREEDOM = 5.0  # of the t law that half of the draws come from: it reaches tails that the Gaussian does not
@@ -93,11 +96,22 @@ def nearness(
     key
         Seed of the draws.
 
+    Raises
+    ------
+    ValueError, TypeError
+        On a mean or a covariance that is not of this problem or not definite, and fewer than eight draws.
+
     Reference: Yao, Vehtari, Simpson, Gelman (2018), §2 (k̂ as a diagnostic of variational inference); Owen and Zhou (2000), §3
     (defensive mixtures).
     """
-    size = len(mean)
-    if num_draws is None:
+    _checks.problem(problem)
+    size = problem.num_params
+    mean = derivatives.as_vector("mean", problem, mean)
+    covariance = _checks.symmetric("covariance", covariance, size, definite="positive")
+    temperature = _checks.positive("temperature", temperature)
+    if num_draws is not None:
+        num_draws = _checks.integer("num_draws", num_draws, low=2 * FEWEST_HALF)
+    else:
         num_draws = int(np.clip(WORK / (problem.num_examples * (size + 10)), FEWEST, DRAWS))
     half = num_draws // 2
     random = np.random.default_rng([seed_of(key), 1])
@@ -144,7 +158,10 @@ def _log_t(squares: Array, size: int) -> Array:
 
 
 def _tail(log_weights: Array) -> float:
-    """Pareto shape of the weights by arviz-stats, which takes minus their logarithms."""
+    """Pareto shape of the weights by arviz-stats, which takes minus their logarithms; infinite where a few weights are all."""
     from arviz_stats.base.array import array_stats
 
+    weights = np.exp(log_weights - log_weights.max())
+    if weights.sum() ** 2 < FEW_WEIGHTS * (weights @ weights):
+        return math.inf
     return float(array_stats.psislw(-np.maximum(log_weights, -700.0))[1])

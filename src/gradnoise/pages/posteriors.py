@@ -139,8 +139,10 @@ def marginals(methods: list[Method], reference: Posterior, names: tuple[str, ...
 
 
 def _rounded(values: Array) -> list[float]:
-    """Six significant digits: enough to draw, and a third of the file."""
-    return [float(f"{value:.6g}") for value in values]
+    """Six significant digits of the range: enough to draw, and a third of the file."""
+    size, width = float(np.abs(values).max()), float(np.ptp(values))
+    digits = 6 + (max(0, math.ceil(math.log10(size / width))) if width > 0 else 0)
+    return [float(f"{value:.{min(digits, 17)}g}") for value in values]
 
 
 def _density(posterior: Posterior, index: int, x: Array) -> Array:

@@ -20,6 +20,11 @@ MODELS = {
     "poisson": models.poisson_regression,
 }
 
+ROUNDING, NEARLY = (
+    1e-13,
+    1e-6,
+)  # variances of standardised data: what is 0 up to rounding, and what float32 (6e-8 of a value) blurs
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -102,8 +107,8 @@ def subject_of(
     scaled, scaling = datasets.standardise(data, target=kind == "linear")
     more: dict[str, Any] = {"observation_scale": given, "offset": scaled.offset}
     problem = MODELS[kind](
-        scaled.X.astype(np.float32),
-        scaled.y.astype(np.float32),
+        scaled.X.astype(_dtype(scaled, kind)),
+        scaled.y,
         scale,
         weights=scaled.weights,
         names=scaled.feature_names,
@@ -115,6 +120,22 @@ def subject_of(
     notes = (*scaled.notes, *_told(scaled, kind, (scale, own), observation, origin, scaling.target_scale))
     prior = scale if math.isfinite(scale) else None
     return Subject(problem, name or "data", kind, data.target_name, notes, prior, observation, origin, own, scaling)
+
+
+def _dtype(data: Dataset, kind: str) -> Any:
+    """Return float32, in which the page simulates, where its rounding of X is far below what the data tell; else float64.
+
+    It is not where columns nearly repeat each other, nor where a linear model leaves next to nothing of the target.
+    """
+    gram = data.X.T @ data.X / len(data.X)
+    values = np.linalg.eigvalsh(gram)
+    if ((values > ROUNDING * values[-1]) & (values < NEARLY)).any():
+        return np.float64
+    if kind != "linear":
+        return np.float32
+    moment = data.X.T @ data.y / len(data.y)
+    left = float(data.y @ data.y) / len(data.y) - float(moment @ np.linalg.lstsq(gram, moment)[0])
+    return np.float64 if left < NEARLY else np.float32
 
 
 def _scale(name: str, value: Any, kind: str) -> float:

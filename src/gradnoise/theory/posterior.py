@@ -40,13 +40,16 @@ def gaussian_kl(
     covariance_p = _checks.symmetric("covariance_p", covariance_p)
     root_q = _root("covariance_q", _checks.symmetric("covariance_q", covariance_q, len(covariance_p)))
     root_p = _root("covariance_p", covariance_p)
-    excess = np.linalg.svd(solve_triangular(root_p, root_q, lower=True), compute_uv=False) ** 2 - 1
+    ratios = np.linalg.svd(solve_triangular(root_p, root_q, lower=True), compute_uv=False)
+    excess = ratios**2 - 1
     shift = np.zeros(len(root_p))
     for name, mean, sign in (("mean_q", mean_q, 1.0), ("mean_p", mean_p, -1.0)):
         if mean is not None:
             shift = shift + sign * _checks.vector(name, mean, len(root_p))
     apart = solve_triangular(root_p, shift, lower=True)
-    return float(np.sum(excess - np.log1p(excess)) + apart @ apart) / 2
+    with np.errstate(divide="ignore"):  # a direction of q that is 0 in those of p: infinite
+        logs = np.where(ratios > 0.5, np.log1p(np.maximum(excess, -0.9)), 2 * np.log(ratios))
+    return float(np.sum(excess - logs) + apart @ apart) / 2
 
 
 def mean_field_covariance(hessian: ArrayLike, *, num_examples: int) -> Array:
