@@ -1,0 +1,231 @@
+"""Kinetic integrators, every scheme, mass and sampling: the moves as matrices; corrected noise; tuning against settings of a grid."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import references as ref
+from case import Case
+from cases_laws import quadratic_times, without
+from cases_tuning import noise, problems, target
+from hypothesis import strategies as st
+from matrices import definite
+from scipy import linalg
+
+from gradnoise import theory
+from gradnoise.theory import kinetic_pairs, kinetic_search
+
+SCHEMES = st.sampled_from(["BAOAB", "OBABO", "ABOBA", "UBU", "BUB", "sghmc", "sghmc_half", "sghmc_naive"])
+
+
+def moves(scheme: str, a: dict[str, Any], h: float, gamma: float, M: Any) -> tuple[Any, Any]:
+    """One cycle on (θ, v): transition, and its noise; one gradient at a fresh position, its kicks beside one another."""
+    H, d, N = a["hessian"], len(a["hessian"]), a["num_examples"]
+    W = np.linalg.inv(M)
+    eye, zero = np.eye(d), np.zeros((d, d))
+    none = np.zeros((2 * d, 2 * d))
+
+    def block(x: Any) -> Any:
+        return np.block(x)
+
+    def drift(t: float) -> tuple[Any, Any]:
+        return block([[eye, t * eye], [zero, eye]]), none
+
+    def kick(t: float) -> tuple[Any, Any]:
+        return block([[eye, zero], [-t * W @ H, eye]]), linalg.block_diag(zero, t * t * W @ noise(**a) @ W)
+
+    def rub(t: float) -> tuple[Any, Any]:
+        c = math.exp(-gamma * t)
+        return linalg.block_diag(eye, c * eye), linalg.block_diag(zero, (1 - c * c) * W / N)
+
+    def both(t: float) -> tuple[Any, Any]:
+        """Free motion with friction, its noise by the matrix exponential of the Lyapunov equation."""
+        K = np.array([[0.0, 1.0], [0.0, -gamma]])
+        big = linalg.expm(np.block([[-K, np.diag([0.0, 2 * gamma])], [np.zeros((2, 2)), K.T]]) * t)
+        F = big[2:, 2:].T
+        return np.kron(F, eye), np.kron(F @ big[:2, 2:], W / N)
+
+    def euler(t: float) -> tuple[Any, Any]:
+        return linalg.block_diag(eye, (1 - gamma * t) * eye), linalg.block_diag(zero, 2 * gamma * t * W / N)
+
+    words: dict[str, Any] = {
+        "BAOAB": [drift(h / 2), rub(h), drift(h / 2), kick(h)], "OBABO": None, "ABOBA": None,
+        "UBU": [both(h / 2), kick(h), both(h / 2)], "BUB": [both(h), kick(h)],
+        "sghmc": [drift(h), kick(h), euler(h)], "sghmc_half": None, "sghmc_naive": None,
+    }  # fmt: skip
+    chosen = words[scheme]
+    assert chosen is not None
+    F, Q = np.eye(2 * d), none
+    for A, added in chosen:
+        F, Q = A @ F, A @ Q @ A.T + added
+    return F, Q
+
+
+@st.composite
+def kinetics(draw: Any, schemes: Any) -> dict[str, Any]:
+    a = draw(problems(momentum=None, share=st.floats(-1, 0.5)))
+    d = len(a["hessian"])
+    M = draw(definite(dim=d, spread=1.0, scale=st.just(1.0))) if draw(st.booleans()) else None
+    top = math.sqrt(linalg.eigvals(a["hessian"], np.eye(d) if M is None else M).real.max())
+    return a | {"mass": M, "step_size": draw(st.floats(0.1, 0.9)) / top, "friction": draw(st.floats(0.3, 1.0)) * top, "scheme": draw(schemes)}  # fmt: skip
+
+
+def ours(**a: Any) -> Any:
+    chain = theory.kinetic_chain(**a)
+    unit = a["num_examples"] * np.abs(a["hessian"]).max()
+    return chain.covariance * unit, theory.kinetic_covariance(**a) * unit, 1 + chain.spectral_radius
+
+
+def right(step_size: float, friction: float, mass: Any, scheme: str, **a: Any) -> Any:
+    d = len(a["hessian"])
+    F, Q = moves(scheme, a, step_size, friction, np.eye(d) if mass is None else mass)
+    law = ref.fixed_point(F, Q)[:d, :d] * a["num_examples"] * np.abs(a["hessian"]).max()
+    return law, law, 1 + np.abs(np.linalg.eigvals(F)).max()
+
+
+def limits(**a: Any) -> Any:
+    """Exact gradients: N λ Σ of every mode, and what the kick's noise adds is linear in it."""
+    zero = np.zeros_like(a["gradient_covariance"])
+    full = theory.kinetic_covariance(**a | {"gradient_covariance": zero})
+    one, two = (theory.kinetic_covariance(**a | {"gradient_covariance": a["gradient_covariance"] * k}) for k in (1, 2))
+    M = np.eye(len(full)) if a["mass"] is None else a["mass"]
+    return np.sort(linalg.eigvals(full @ a["hessian"] * a["num_examples"]).real), (two - full) / np.abs(one - full).max(), M[0] / M[0, 0]  # fmt: skip
+
+
+def right_limits(**a: Any) -> Any:
+    M = np.eye(len(a["hessian"])) if a["mass"] is None else a["mass"]
+    x = a["step_size"] ** 2 * linalg.eigvals(a["hessian"], M).real
+    exact = {"BAOAB": np.ones(len(x)), "OBABO": 1 / (1 - x / 4), "ABOBA": np.ones(len(x))}[a["scheme"]]
+    zero = np.zeros_like(a["gradient_covariance"])
+    full, one = theory.kinetic_covariance(**a | {"gradient_covariance": zero}), theory.kinetic_covariance(**a)
+    return np.sort(exact), 2 * (one - full) / np.abs(one - full).max(), M[0] / M[0, 0]
+
+
+def small_enough(a: dict[str, Any]) -> dict[str, Any]:
+    """A batch's noise that leaves room for the injected."""
+    C, h, gamma = a["gradient_covariance"], a["step_size"], a["friction"]
+    M = np.eye(len(C)) if a["mass"] is None else a["mass"]
+    room = gamma / h * np.linalg.eigvalsh(M)[0] / a["num_examples"] / np.linalg.eigvalsh(noise(**a))[-1]
+    return a | {"gradient_covariance": C * min(1.0, room / 10)}
+
+
+def corrected(**a: Any) -> Any:
+    injected = theory.kinetic_correction(**a)
+    return theory.kinetic_covariance(**a, injected_covariance=injected) @ a["hessian"] * a["num_examples"]
+
+
+def given(scheme: str, **a: Any) -> Any:
+    """Handed over, the noise that is injected anyway changes nothing."""
+    M = np.eye(len(a["hessian"])) if a["mass"] is None else a["mass"]
+    x = a["step_size"] * a["friction"]
+    share = 2 * x if "sghmc" in scheme else 1 - math.exp(-2 * x)
+    found = theory.kinetic_covariance(**a, scheme=scheme, injected_covariance=share * M / a["num_examples"])
+    return found @ a["hessian"] * a["num_examples"]
+
+
+def same(**a: Any) -> Any:
+    return theory.kinetic_covariance(**a) @ a["hessian"] * a["num_examples"]
+
+
+# tuning
+
+
+@st.composite
+def tunings(draw: Any) -> dict[str, Any]:
+    a = draw(problems(momentum=None, share=st.floats(-1.5, 0.5)))
+    d = len(a["hessian"])
+    mass = draw(st.sampled_from(["curvature", None, "matrix"]))
+    M = draw(definite(dim=d, spread=0.5, scale=st.just(1.0))) if mass == "matrix" else mass
+    return a | {"mass": M, "corrected": draw(st.booleans()), "scheme": draw(st.sampled_from(["BAOAB", "UBU"]))}
+
+
+def at(a: dict[str, Any], h: float, gamma: float, M: Any, injected: Any) -> Any:
+    """Worst times and error of a variance of a setting, with the noise injected or of the friction."""
+    setting = without(a, "mass", "corrected", "scheme")
+    d, N, W = len(a["hessian"]), a["num_examples"], np.linalg.inv(M)
+    F, Q = moves(a["scheme"], setting, h, gamma, M)
+    if injected is not None:  # its share of the noise is linear in it
+        zero = setting | {"gradient_covariance": np.zeros((d, d))}
+        own = moves(a["scheme"], zero, h, gamma, M)[1]
+        grown = moves(a["scheme"], zero, h, gamma, np.eye(d))[1][d:, d:][0, 0] * N  # of unit covariance, in v
+        shape = injected / (1 - math.exp(-2 * gamma * h)) * N
+        small = own[::d, ::d] / W[0, 0]
+        Q = Q - own + np.kron(small, W @ shape @ W)
+        del grown
+    Z = ref.fixed_point(F, Q)
+    wrong = linalg.eigh(Z[:d, :d], target(**a), eigvals_only=True) - 1
+    return quadratic_times(F, Z, d), np.abs(wrong).max()
+
+
+def tuned(**a: Any) -> Any:
+    """The record of the setting found holds; a nudged one within the bounds is no better."""
+    found = theory.kinetic_tuning(**a, max_variance_error=0.3)
+    M = found.mass
+    times, wrong = at(a, found.step_size, found.friction, M, found.injected_covariance)
+    return [found.iact / max(times) if isinstance(a["mass"], str) else 1.0, 1 + wrong - (0 if found.variance_error < 1e-9 else found.variance_error)], M / M[0, 0]  # fmt: skip
+
+
+def right_tuned(**a: Any) -> Any:
+    H = a["hessian"]
+    M = H if isinstance(a["mass"], str) else np.eye(len(H)) if a["mass"] is None else a["mass"]
+    return np.ones(2), M / M[0, 0]
+
+
+def searched(strength: float, scheme: str, corrected: bool) -> Any:
+    """One direction of curvature 1: a grid finds no setting within the bounds that is a hundredth better."""
+    a = {"hessian": np.eye(1), "gradient_covariance": np.array([[strength]]), "num_examples": 1, "batch_size": 1}
+    found = theory.kinetic_tuning(**a, scheme=scheme, corrected=corrected, max_noise_share=0.4, max_variance_error=0.3)
+    a |= {"sampling": "with_replacement", "scheme": scheme}
+    best = math.inf
+    for h in np.geomspace(0.02, 1.9, 16):
+        for x in np.geomspace(0.02, 6, 12):
+            F, Q = moves(scheme, without(a, "scheme"), h, x / h, np.eye(1))
+            own = moves(scheme, without(a, "scheme") | {"gradient_covariance": np.zeros((1, 1))}, h, x / h, np.eye(1))[1]  # fmt: skip
+            radius = np.abs(np.linalg.eigvals(F)).max()
+            if radius >= 1 - 1e-9:
+                continue
+            kick, rub = ref.fixed_point(F, Q - own)[0, 0], ref.fixed_point(F, own)[0, 0]
+            scale = (1 - kick) / rub if corrected else 1.0
+            if kick > 0.4 * (1 - 1e-9) if corrected else abs(kick + rub - 1) > 0.3:
+                continue
+            Z = ref.fixed_point(F, Q - own + scale * own)
+            time = max(quadratic_times(F, Z, 1))
+            if -1 / math.log(radius) <= 10 * max(time, 1):
+                best = min(best, time)
+    return float(found.iact <= 1.01 * best), found.noise_share <= 0.4 * (1 + 1e-6) if corrected else True
+
+
+def pair_memory(strengths: Any, scheme: str, h: float, gamma: float, corrected: bool) -> float:
+    return kinetic_pairs.memory_of_pairs(strengths, scheme, h, gamma, corrected=corrected)
+
+
+def right_pair_memory(strengths: Any, scheme: str, h: float, gamma: float, corrected: bool) -> float:
+    worst = 0.0
+    for s in strengths:
+        a = {"hessian": np.eye(1), "gradient_covariance": np.array([[s]]), "num_examples": 1, "batch_size": 1, "sampling": "with_replacement"}  # fmt: skip
+        F, Q = moves(scheme, a, h, gamma, np.eye(1))
+        own = moves(scheme, a | {"gradient_covariance": np.zeros((1, 1))}, h, gamma, np.eye(1))[1]
+        kick, rub = ref.fixed_point(F, Q - own)[0, 0], ref.fixed_point(F, own)[0, 0]
+        Z = ref.fixed_point(F, Q - own + ((1 - kick) / rub if corrected else 1.0) * own)
+        worst = max(worst, *quadratic_times(F, Z, 1))
+    return worst
+
+
+PAIRS = {
+    "strengths": st.lists(st.floats(0, 0.3), min_size=1, max_size=3).map(np.array), "scheme": st.sampled_from(["BAOAB", "UBU", "sghmc"]), "h": st.floats(0.1, 0.9),
+    "gamma": st.floats(0.5, 1.0), "corrected": st.booleans(),
+}  # fmt: skip
+
+CASES = [
+    Case("kinetic_chain, every argument", kinetics(st.sampled_from(["BAOAB", "UBU", "BUB", "sghmc"])), ours, right, 1e-6),
+    Case("kinetic_covariance of exact gradients", kinetics(st.sampled_from(["BAOAB", "OBABO", "ABOBA"])), limits, right_limits, 1e-5),
+    Case("kinetic_correction", kinetics(SCHEMES).map(small_enough), corrected, lambda hessian, **_: np.eye(len(hessian))),
+    Case("kinetic_covariance, injected", kinetics(SCHEMES), given, same),
+    Case("kinetic_tuning", tunings(), tuned, right_tuned, 1e-4),
+    Case("kinetic_tuning against a grid", st.fixed_dictionaries({"strength": st.floats(0.01, 2), "scheme": st.sampled_from(["BAOAB", "UBU"]), "corrected": st.booleans()}), searched, lambda **_: (1.0, 1.0)),
+    Case("memory_of_pairs", st.fixed_dictionaries(PAIRS), pair_memory, right_pair_memory, 1e-5),
+    Case("least_memory", st.fixed_dictionaries({"strength": st.floats(0.01, 2)}), lambda strength: kinetic_search.least_memory(np.array([strength]), "BAOAB", 0.5),
+         lambda strength: theory.kinetic_tuning([[1.0]], [[strength]], num_examples=1, batch_size=1, max_noise_share=0.5).iact, 1e-6),
+]  # fmt: skip
