@@ -20,10 +20,11 @@ from gradnoise.theory import kinetic_pairs, kinetic_search
 SCHEMES = st.sampled_from(["BAOAB", "OBABO", "ABOBA", "UBU", "BUB", "sghmc", "sghmc_half", "sghmc_naive"])
 
 
-def moves(scheme: str, a: dict[str, Any], h: float, gamma: float, M: Any) -> tuple[Any, Any]:
-    """One cycle on (θ, v): transition, and its noise; one gradient at a fresh position, its kicks beside one another."""
+def moves(scheme: str, a: dict[str, Any], h: float, gamma: float, M: Any, heat: Any = None) -> tuple[Any, Any]:
+    """One cycle on (θ, v): transition, and its noise, `heat` the covariance of v that friction renews; one gradient at a fresh position, its kicks together."""
     H, d, N = a["hessian"], len(a["hessian"]), a["num_examples"]
     W = np.linalg.inv(M)
+    heat = W / N if heat is None else heat
     eye, zero = np.eye(d), np.zeros((d, d))
     none = np.zeros((2 * d, 2 * d))
 
@@ -38,27 +39,26 @@ def moves(scheme: str, a: dict[str, Any], h: float, gamma: float, M: Any) -> tup
 
     def rub(t: float) -> tuple[Any, Any]:
         c = math.exp(-gamma * t)
-        return linalg.block_diag(eye, c * eye), linalg.block_diag(zero, (1 - c * c) * W / N)
+        return linalg.block_diag(eye, c * eye), linalg.block_diag(zero, (1 - c * c) * heat)
 
     def both(t: float) -> tuple[Any, Any]:
         """Free motion with friction, its noise by the matrix exponential of the Lyapunov equation."""
         K = np.array([[0.0, 1.0], [0.0, -gamma]])
         big = linalg.expm(np.block([[-K, np.diag([0.0, 2 * gamma])], [np.zeros((2, 2)), K.T]]) * t)
         F = big[2:, 2:].T
-        return np.kron(F, eye), np.kron(F @ big[:2, 2:], W / N)
+        return np.kron(F, eye), np.kron(F @ big[:2, 2:], heat)
 
     def euler(t: float) -> tuple[Any, Any]:
-        return linalg.block_diag(eye, (1 - gamma * t) * eye), linalg.block_diag(zero, 2 * gamma * t * W / N)
+        return linalg.block_diag(eye, (1 - gamma * t) * eye), linalg.block_diag(zero, 2 * gamma * t * heat)
 
     words: dict[str, Any] = {
-        "BAOAB": [drift(h / 2), rub(h), drift(h / 2), kick(h)], "OBABO": None, "ABOBA": None,
-        "UBU": [both(h / 2), kick(h), both(h / 2)], "BUB": [both(h), kick(h)],
-        "sghmc": [drift(h), kick(h), euler(h)], "sghmc_half": None, "sghmc_naive": None,
-    }  # fmt: skip
-    chosen = words[scheme]
-    assert chosen is not None
+        "BAOAB": [drift(h / 2), rub(h), drift(h / 2), kick(h)],
+        "UBU": [both(h / 2), kick(h), both(h / 2)],
+        "BUB": [both(h), kick(h)],
+        "sghmc": [euler(h), kick(h), drift(h)],
+    }
     F, Q = np.eye(2 * d), none
-    for A, added in chosen:
+    for A, added in words[scheme]:
         F, Q = A @ F, A @ Q @ A.T + added
     return F, Q
 
@@ -144,16 +144,9 @@ def tunings(draw: Any) -> dict[str, Any]:
 def at(a: dict[str, Any], h: float, gamma: float, M: Any, injected: Any) -> Any:
     """Worst times and error of a variance of a setting, with the noise injected or of the friction."""
     setting = without(a, "mass", "corrected", "scheme")
-    d, N, W = len(a["hessian"]), a["num_examples"], np.linalg.inv(M)
-    F, Q = moves(a["scheme"], setting, h, gamma, M)
-    if injected is not None:  # its share of the noise is linear in it
-        zero = setting | {"gradient_covariance": np.zeros((d, d))}
-        own = moves(a["scheme"], zero, h, gamma, M)[1]
-        grown = moves(a["scheme"], zero, h, gamma, np.eye(d))[1][d:, d:][0, 0] * N  # of unit covariance, in v
-        shape = injected / (1 - math.exp(-2 * gamma * h)) * N
-        small = own[::d, ::d] / W[0, 0]
-        Q = Q - own + np.kron(small, W @ shape @ W)
-        del grown
+    d, W = len(a["hessian"]), np.linalg.inv(M)
+    heat = None if injected is None else W @ injected @ W / (1 - math.exp(-2 * gamma * h))
+    F, Q = moves(a["scheme"], setting, h, gamma, M, heat)
     Z = ref.fixed_point(F, Q)
     wrong = linalg.eigh(Z[:d, :d], target(**a), eigvals_only=True) - 1
     return quadratic_times(F, Z, d), np.abs(wrong).max()
@@ -179,10 +172,11 @@ def searched(strength: float, scheme: str, corrected: bool) -> Any:
     found = theory.kinetic_tuning(**a, scheme=scheme, corrected=corrected, max_noise_share=0.4, max_variance_error=0.3)
     a |= {"sampling": "with_replacement", "scheme": scheme}
     best = math.inf
-    for h in np.geomspace(0.02, 1.9, 16):
-        for x in np.geomspace(0.02, 6, 12):
+    for h in np.geomspace(0.1, 1.9, 9):
+        for x in np.geomspace(0.1, 6, 8):
             F, Q = moves(scheme, without(a, "scheme"), h, x / h, np.eye(1))
-            own = moves(scheme, without(a, "scheme") | {"gradient_covariance": np.zeros((1, 1))}, h, x / h, np.eye(1))[1]  # fmt: skip
+            calm = without(a, "scheme") | {"gradient_covariance": np.zeros((1, 1))}
+            own = moves(scheme, calm, h, x / h, np.eye(1))[1]
             radius = np.abs(np.linalg.eigvals(F)).max()
             if radius >= 1 - 1e-9:
                 continue
