@@ -115,7 +115,9 @@ def best_rate(time: str) -> Any:
 def reverse_rate(time: str) -> Any:
     def call(**a: Any) -> Any:
         rate = theory.reverse_learning_rate(**a, time=time)
-        if time == "continuous" and a["momentum"]:  # small steps: the law is that of the rate η/(1 − μ) without momentum
+        if (
+            time == "continuous" and a["momentum"]
+        ):  # small steps: the law is that of the rate η/(1 − μ) without momentum
             a, rate = a | {"momentum": 0.0}, rate / (1 - a["momentum"])
         return posterior_and_slopes(rate * np.eye(len(a["hessian"])), scaled_whole, time, True, **a)
 
