@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from hypothesis import strategies as st
 from matrices import MILD, SEEDS, definite, turned
+from outcome import refuses
 from scipy import integrate, special
 
 from gradnoise import theory
@@ -20,11 +21,10 @@ def some(**values: Any) -> Any:
 
 
 @st.composite
-def barriers(draw: Any) -> dict[str, Any]:
+def barriers(draw: Any, kind: str | None) -> dict[str, Any]:
     """A minimum and a saddle; with noise of its own along the way out where the rest is alike."""
-    r, d, seed = np.random.default_rng(draw(SEEDS)), draw(st.integers(1, 3)), draw(SEEDS)
+    r, d, seed = np.random.default_rng(draw(SEEDS)), draw(st.integers(2 if kind == "along" else 1, 3)), draw(SEEDS)
     down, up, across = r.uniform(0.3, 3), r.uniform(0.3, 3), r.uniform(0.3, 3, d - 1)
-    kind = draw(st.sampled_from([None, "isotropic", "along"]))
     unit = draw(MILD)
     along = 1.0 if kind is None else r.uniform(0.5, 2)
     rest = across if kind == "along" else r.uniform(0.3, 3, d - 1)
@@ -50,6 +50,25 @@ def right_rate(low: Any, top: Any, D: Any, along: float, barrier: float, tempera
     size = growth / 2 / math.pi * math.sqrt(np.linalg.det(low) / -np.linalg.det(top)) / np.abs(low).max()
     ratio = barrier / temperature / along
     return size * math.exp(-ratio), math.log(size) - ratio + 100, growth / down, rate * np.linalg.eigvalsh(low)[-1], ratio  # fmt: skip
+
+
+@st.composite
+def askew(draw: Any) -> dict[str, Any]:
+    """Noise whose own directions are not the path's, or none along it, or another transverse curvature at the saddle."""
+    a, which = draw(barriers("along")), draw(st.integers(0, 3))
+    vectors = np.linalg.eigh(a["top"])[1]
+    out, across = vectors[:, 0], vectors[:, 1]
+    mixed = np.outer(out, across) + np.outer(across, out)
+    if which == 0:
+        return a | {"D": a["D"] + 0.1 * mixed}
+    if which == 1:
+        return a | {"low": a["low"] + 0.1 * mixed * np.linalg.eigvalsh(a["low"])[0], "D": a["D"] + np.outer(out, out)}
+    if which == 2:
+        return a | {
+            "low": a["low"] + np.outer(across, across) * np.abs(a["low"]).max(),
+            "D": a["D"] + np.outer(out, out),
+        }
+    return a | {"D": 0 * a["D"]}
 
 
 PIECES = {"minimum_curvature": MILD, "saddle_curvature": MILD, "barrier": MILD, "share": st.floats(0, 1), "batch_size": st.integers(1, 9)}  # fmt: skip
@@ -304,11 +323,12 @@ def right_valley(time: str) -> Any:
     return right
 
 
-CASES = [
-    Case("kramers_rate", barriers(), our_rate, right_rate),
+CASES = quick([
+    *(Case(f"kramers_rate, noise {kind}", barriers(kind), our_rate, right_rate) for kind in (None, "isotropic", "along")),
+    Case("kramers_rate, noise askew", askew(), our_rate, lambda **_: refuses("diffusion")),
     Case("piecewise_escape_time", some(**PIECES, heat=st.floats(0.05, 5)), piecewise, right_piecewise),
     Case("escape_rate", loss_escapes(), our_escape, right_escape, 1e-6),
-    Case("transverse_gain", some(c=st.floats(0.03, 0.3), curvatures=st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), min_size=1, max_size=2), unit=MILD, mirrored=st.booleans()), gain, right_gain, 1e-4),
+    Case("transverse_gain", some(c=st.floats(0.03, 0.3), curvatures=st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), min_size=1, max_size=2), unit=MILD, mirrored=st.booleans()), gain, right_gain, 1e-4, few=2),
     Case("transverse_gain of equal curvatures", some(c=st.floats(0.03, 0.3)), lambda c: gain(c, [1.0, 1.0], 1.0, False), lambda c: math.log((1 / 8 + c) / c), 1e-6),
     Case("bowl_passage_time", some(curvature=MILD, r=st.floats(0.05, 0.9), batch_size=st.integers(1, 4), loss_ratio=st.floats(1.1, 2.5), num_directions=st.integers(1, 3)),
          lambda r, **a: bowl(**a, learning_rate=r / a["curvature"]), lambda r, **a: right_bowl(**a, learning_rate=r / a["curvature"]), 1e-4),
@@ -319,4 +339,4 @@ CASES = [
     Case("stable_scale continuous", some(**STABLE, r=st.floats(0.05, 1.9)), stable("continuous"), filtered, 1e-6),
     Case("bulk_exponent", bulks(), bulk, right_bulk, 1e-6),
     *(Case(f"loss_power_law {t}", valleys(), valley(t), right_valley(t), 1e-6) for t in ("discrete", "continuous")),
-]  # fmt: skip
+])  # fmt: skip

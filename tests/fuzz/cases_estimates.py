@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from cases_laws import MU, noise_of, settings, state_of, without
 from cases_rows import batches_of, labels, optimum
 from cases_theory import currents, lyapunov
@@ -25,7 +25,8 @@ def some(**values: Any) -> Any:
 
 
 def all_numbers(found: Any) -> Any:
-    return tuple(np.array([e.value, e.standard_error]) for e in (found.squared_gradient, found.noise_trace, found.gradient_noise_scale)) + (found.resolution,)  # fmt: skip
+    three = (found.squared_gradient, found.noise_trace, found.gradient_noise_scale)
+    return *(np.array([e.value, e.standard_error]) for e in three), found.resolution
 
 
 def gradient_table(seed: int, count: int, dim: int, unit: float, signal: float) -> Any:
@@ -400,7 +401,7 @@ def wide_tables(draw: Any) -> dict[str, Any]:
     return {"X": X, "y": draw(labels(40)), "share": draw(st.floats(0.2, 0.9))}
 
 
-CASES = [
+CASES = quick([
     Case("gradient_estimates with errors", some(gradients=TABLE, batch_size=BATCHES), lambda **a: all_numbers(theory.gradient_estimates(**a)), jackknifed, 1e-6),
     Case("two_batch_estimates with errors", norms(), our_norms, right_norms, 1e-6),
     Case("online_gradient_covariance with errors", some(batch=st.integers(2, 5), seed=SEEDS, unit=SCALES).map(lambda a: {"batch": a["batch"], "g": np.random.default_rng(a["seed"]).standard_normal((6, a["batch"], 2)) * a["unit"]}), online, right_online, 1e-6),
@@ -419,4 +420,4 @@ CASES = [
     Case("batch_tradeoff is a hyperbola", some(batch_size=MILD, critical_batch_size=MILD, fewest_steps=MILD), price, lambda batch_size, critical_batch_size, fewest_steps: (fewest_steps, fewest_steps * critical_batch_size, 1.0), 1e-9),
     Case("stationary_shape, shares", some(seed=SEEDS, batch=st.integers(1, 50)), our_shape, shape_by_sums, 1e-6),
     Case("temperature without replacement", some(seed=SEEDS, size=st.integers(1, 5), learning_rate=MILD, momentum=MU), warmth, right_warmth, 1e-6),
-]  # fmt: skip
+])  # fmt: skip

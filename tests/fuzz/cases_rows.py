@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from cases_laws import MU
 from cases_theory import kesten_by_bisection
 from hypothesis import strategies as st
@@ -129,6 +129,22 @@ def right_edges(**a: Any) -> Any:
 
 def some(values: Any) -> Any:
     return st.fixed_dictionaries(values)
+
+
+@st.composite
+def columns(draw: Any) -> dict[str, Any]:
+    """One column, batches up to five of six, mostly without replacement."""
+    n = draw(st.integers(4, 6))
+    a = draw(rows(dims=st.just(1)))
+    X = np.random.default_rng(draw(SEEDS)).uniform(0.3, 1, (n, 1)) * draw(MILD)
+    sampling = draw(st.sampled_from(["without_replacement", "without_replacement", "with_replacement"]))
+    size = draw(st.integers(1, n - 1)) if sampling == "without_replacement" else draw(st.integers(1, 4))
+    return a | {
+        "X": X,
+        "sampling": sampling,
+        "batch_size": size,
+        "ridge": a["ridge"] * float((X**2).mean() / (a["X"] ** 2).mean()),
+    }
 
 
 @st.composite
@@ -260,20 +276,21 @@ def between(step: float, batch: int, size: int) -> float:
 
 EXPONENTS = {"curvature": MILD, "batch": st.integers(1, 6), "size": st.integers(1, 4), "half": st.integers(1, 6)}
 
-CASES = [
+CASES = quick([
     Case("least_squares_moments, every argument", rows(y=labels, share=st.floats(0.1, 0.85), label_noise=st.sampled_from([0.0, 0.7])), moments, right_moments, 1e-5),
-    Case("least_squares_edges, every argument", rows().filter(lambda a: a["batch_size"] < len(a["X"]) and (a["X"].shape[1] == 1 or a["momentum"] == 0)), edges, right_edges, 1e-5),
+    Case("least_squares_edges, every argument", rows().filter(lambda a: a["batch_size"] < len(a["X"]) and (a["X"].shape[1] == 1 or a["momentum"] == 0)), edges, right_edges, 1e-5, few=6),
+    Case("least_squares_edges of a column", columns(), edges, right_edges, 1e-5),
     Case("least_squares_noise", spreads(), theory.least_squares_noise, noise_over_points, 1e-6),
     Case("least_squares_preconditioner", rows(momentum=st.sampled_from([0.0, 0.3]), y=labels, heat=st.floats(0.2, 2), goal=st.sampled_from([None, 0.5])).filter(lambda a: len(a["X"]) > a["X"].shape[1] + 1), preconditioned, right_preconditioned, 1e-5),
     Case("least_squares_tail_exponent of a column", rows(dims=st.just(1), share=st.floats(0.3, 1.8)), one_column, right_column, 1e-5),
-    Case("least_squares_tail_exponent at 2", planes(), near_two, lambda **_: 1.0),
-    Case("tail_exponent_estimate at 2", some({"seed": st.integers(0, 50), "batch": st.integers(1, 4), "spread": st.floats(0.3, 1.0)}), estimated, lambda **_: 1.0),
-    Case("tail_exponent of even order", some(EXPONENTS), even_exponent, lambda half, **_: 2.0 * half, 1e-6),
-    Case("tail_exponent by quadrature", some({"step": st.floats(-3.3, -1).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}), between, lambda **_: 1.0),
+    Case("least_squares_tail_exponent at 2", planes(), near_two, lambda **_: 1.0, few=2),
+    Case("tail_exponent_estimate at 2", some({"seed": st.integers(0, 50), "batch": st.integers(1, 4), "spread": st.floats(0.3, 1.0)}), estimated, lambda **_: 1.0, few=2),
+    Case("tail_exponent of even order", some(EXPONENTS), even_exponent, lambda half, **_: 2.0 * half, 1e-6, few=4),
+    Case("tail_exponent by quadrature", some({"step": st.floats(-3.3, -1).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}), between, lambda **_: 1.0, few=4),
     Case("tail_exponent of tiny steps", some({"step": st.floats(-14, -9).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}),
          lambda step, batch, size: theory.tail_exponent(curvature=1.0, learning_rate=step * batch, batch_size=batch, num_params=size) * step,
          lambda **_: optimize.brentq(lambda c: c * math.log(2 * c) - c - 0.5, 1, 3, xtol=1e-14)),
     Case("multiplier_tail_exponent with weights", some({"seed": SEEDS, "count": st.integers(2, 6)}),
          lambda seed, count: theory.multiplier_tail_exponent(*(lambda r: (r.uniform(-1.6, 1.6, count), np.full(count, 1 / count)))(np.random.default_rng(seed))),
          lambda seed, count: kesten_by_bisection(np.abs(np.random.default_rng(seed).uniform(-1.6, 1.6, count))), 1e-5),
-]  # fmt: skip
+])  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from hypothesis import strategies as st
 from matrices import MILD, SEEDS
 from outcome import refuses
@@ -274,7 +274,7 @@ TRIPLES = st.builds(lambda s: np.random.default_rng(s).uniform(0.5, 3, 3), SEEDS
 SIGNAL = {"noise_trace": MILD, "squared_gradient": MILD}
 CLOSE = st.floats(1.01, 3)
 
-CASES = [
+CASES = quick([
     Case("linear, every setting", descents(factor=FACTORS, stability_edge=st.one_of(st.none(), RATES), **ASKED), linear, right_linear),
     Case("square_root, every setting", adaptives(factor=FACTORS, moments=st.sampled_from(["linear", "power"]), **ASKED), square_root, right_root),
     Case("svag, every setting", st.one_of(descents(l=st.floats(1, 9)), adaptives(clip=False, l=st.floats(1, 9))), svag, right_svag),
@@ -292,4 +292,4 @@ CASES = [
     Case("scale_invariant_norm of the SDE", st.fixed_dictionaries(SIGNAL | {"learning_rate": MILD, "weight_decay": MILD}), lambda **a: scaling.scale_invariant_norm(**a, l=math.inf),
          lambda noise_trace, squared_gradient, learning_rate, weight_decay: learning_rate * noise_trace / 2 / weight_decay, 1e-9),
     Case("max_kappa", st.one_of(descents(edge=st.floats(0.5, 30)), adaptives(edge=st.floats(0.5, 30))), most, right_most, 1e-9),
-]  # fmt: skip
+])  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from hypothesis import strategies as st
 from matrices import MILD, SEEDS, definite, semidefinite
 from scipy import integrate, special
@@ -272,7 +272,7 @@ def moments_by_matrices(curvature: Any, gradient_variance: Any, start: Any, lear
 ONE = {"curvature": MILD, "standard_deviation": MILD, "learning_rate": SMALL, "batch_size": st.integers(1, 50)}
 ORDERS = {"order": st.sampled_from([1, 2])}
 
-CASES = [
+CASES = quick([
     Case("sde.sgd with a schedule", places(1, slope=st.sampled_from([0.0, 0.7]), **ORDERS), our_sgd, right_sgd, 1e-9),
     Case("sde.momentum", places(2, mu=st.floats(0, 0.95), **ORDERS), inertia(sde.momentum), right_inertia(False), 1e-9),
     Case("sde.nesterov", places(2, mu=st.floats(0, 0.95), **ORDERS), inertia(sde.nesterov), right_inertia(True), 1e-9),
@@ -283,11 +283,11 @@ CASES = [
     Case("sde.sign_sgd", places(1), our_signs, right_signs, 1e-9),
     Case("sde.sgd_exact of flat directions", flat_and_steep(), exact, three_steps, 1e-9),
     Case("sde.LinearSDE.stationary_covariance", turning(), lambda A, Q: sde.LinearSDE(A, Q, 0.1).stationary_covariance, balance, 1e-9),
-    Case("sde.rmsprop_moments", adaptive_moments(None), moments(sde.rmsprop_moments), moments_by_matrices),
-    Case("sde.adam_moments warm", adaptive_moments(False), moments(sde.adam_moments), moments_by_matrices),
-    Case("sde.adam_moments cold", adaptive_moments(True), moments(sde.adam_moments), moments_by_matrices),
+    Case("sde.rmsprop_moments", adaptive_moments(None), moments(sde.rmsprop_moments), moments_by_matrices, few=4),
+    Case("sde.adam_moments warm", adaptive_moments(False), moments(sde.adam_moments), moments_by_matrices, few=4),
+    Case("sde.adam_moments cold", adaptive_moments(True), moments(sde.adam_moments), moments_by_matrices, few=4),
     Case("sde.rmsprop_variance", st.fixed_dictionaries(ONE | {"eps": st.sampled_from([0.0, 0.1, 2.0])}), sde.rmsprop_variance,
          lambda curvature, standard_deviation, learning_rate, batch_size, eps: (lambda p: balance(np.array([[-curvature / p]]), np.array([[learning_rate * standard_deviation**2 / batch_size / p**2]]))[0, 0])(standard_deviation / math.sqrt(batch_size) + eps), 1e-9),
     Case("sde.adamw_variance", st.fixed_dictionaries(ONE | {"weight_decay": st.sampled_from([0.0, 0.5, 3.0])}), sde.adamw_variance,
          lambda curvature, standard_deviation, learning_rate, batch_size, weight_decay: balance(np.array([[-curvature * math.sqrt(batch_size) / standard_deviation - weight_decay]]), np.array([[learning_rate]]))[0, 0], 1e-9),
-]  # fmt: skip
+])  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import references as ref
-from case import Case
+from case import Case, quick
 from cases_laws import MU, continuous, covariance, quadratic_times, without
 from hypothesis import strategies as st
 from matrices import MILD, definite
@@ -317,7 +317,7 @@ def shaped(d: int) -> Any:
     return definite(dim=d, spread=1.0, scale=MILD)
 
 
-CASES = [
+CASES = quick([
     Case("optimal_preconditioner, every kind", problems(kind=KIND), tuned, right_tuned, 3e-5),
     Case("optimal_preconditioner continuous", problems(), tuned_continuous, right_tuned_continuous),
     Case("optimal_learning_rate, every argument", problems(shape=shaped), best_rate("discrete"), lambda **_: np.ones(1), 3e-5),
@@ -333,6 +333,6 @@ CASES = [
     Case("fisher_scoring_injection", scorings().flatmap(lambda a: st.floats(0.1, 1).map(lambda x: a | {"room": x})), injection, lambda **a: (np.full(len(a["hessian"]), 2.0), np.ones_like(a["hessian"]))),
     Case("preconditioner_for a name", problems(momentum=st.floats(0, 0.9), name=st.sampled_from(["posterior", "tempered", "sandwich"]), heat=st.floats(0.2, 3)), named, right_named),
     Case("preconditioner_for, every argument", anywhere(), lambda target, **a: law(theory.preconditioner_for(target, **a), **a), lambda target, **_: target),
-    Case("bayesian_tuning langevin", problems(momentum=None, share=st.floats(0, 1), shape=shaped, budget=st.floats(0.05, 0.5)), bayesian, lambda shape, **a: (np.ones(5), np.ones(len(shape))), 1e-4),
-    Case("bayesian_tuning corrected", problems(momentum=None, share=st.floats(0, 1), shape=shaped), bayesian_corrected, lambda shape, **_: (np.ones(4), np.ones(len(shape))), 1e-4),
-]  # fmt: skip
+    Case("bayesian_tuning langevin", problems(momentum=None, share=st.floats(0, 1), shape=shaped, budget=st.floats(0.05, 0.5)), bayesian, lambda shape, **a: (np.ones(5), np.ones(len(shape))), 1e-4, few=2),
+    Case("bayesian_tuning corrected", problems(momentum=None, share=st.floats(0, 1), shape=shaped), bayesian_corrected, lambda shape, **_: (np.ones(4), np.ones(len(shape))), 1e-4, few=2),
+])  # fmt: skip

@@ -20,7 +20,7 @@ import cases_settings
 import cases_theory
 import cases_tuning
 import pytest
-from case import FEW, Case, run
+from case import Case, run
 
 TOPICS = (
     cases_theory,
@@ -42,7 +42,7 @@ MANY = 10_000 // len(CASES) + 1
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_few(case: Case) -> None:
-    run(case, FEW)
+    run(case, case.few)
 
 
 @pytest.mark.slow
