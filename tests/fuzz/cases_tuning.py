@@ -102,6 +102,11 @@ def right_tuned_continuous(**a: Any) -> Any:
     return target(**a) / np.abs(target(**a)).max(), 2.0 * d, np.full(d, 2.0), 2.0 * d
 
 
+def diagonal_continuous(**a: Any) -> Any:
+    P = theory.optimal_preconditioner(**a, kind="diagonal", time="continuous")
+    return posterior_and_slopes(P, scaled_rows, "continuous", **a)
+
+
 def best_rate(time: str) -> Any:
     def call(shape: Any, **a: Any) -> Any:
         rate = theory.optimal_learning_rate(**without(a, "hessian"), hessian=a["hessian"], preconditioner=shape, time=time)  # fmt: skip
@@ -320,6 +325,8 @@ def shaped(d: int) -> Any:
 CASES = quick([
     Case("optimal_preconditioner, every kind", problems(kind=KIND), tuned, right_tuned, 3e-5),
     Case("optimal_preconditioner continuous", problems(), tuned_continuous, right_tuned_continuous),
+    Case("optimal_preconditioner diagonal, continuous", problems(), diagonal_continuous, lambda **a: np.ones(len(a["hessian"])), 3e-5),
+    *(Case(f"optimal_preconditioner, kind {k}", problems(kind=st.just(k)), tuned, right_tuned, 3e-5, few=5) for k in ("diagonal", "sqrt")),
     Case("optimal_learning_rate, every argument", problems(shape=shaped), best_rate("discrete"), lambda **_: np.ones(1), 3e-5),
     Case("optimal_learning_rate continuous", problems(shape=shaped), best_rate("continuous"), lambda **_: np.ones(1), 3e-5),
     Case("reverse_learning_rate", problems(), reverse_rate("discrete"), lambda **_: np.ones(1), 3e-5),
