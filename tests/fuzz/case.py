@@ -40,7 +40,7 @@ class Case(NamedTuple):
     few: int = FEW
 
 
-def quick(cases: list[Case], few: int = 8) -> list[Case]:
+def quick(cases: list[Case], few: int = 5) -> list[Case]:
     """Cases that take this many examples by default, but for those that say how many."""
     return [case if case.few != FEW else case._replace(few=few) for case in cases]
 

@@ -24,7 +24,7 @@ SAMPLINGS = st.sampled_from(["with_replacement", "without_replacement"])
 @st.composite
 def rows(draw: Any, dims: Any = None, momentum: Any = MU, **more: Any) -> dict[str, Any]:
     d, mu = draw(st.integers(1, 2) if dims is None else dims), draw(momentum)
-    n, r = draw(st.integers(d + 1, 4)), np.random.default_rng(draw(SEEDS))
+    n, r = draw(st.integers(3, 4)), np.random.default_rng(draw(SEEDS))
     P = draw(definite(dim=d, spread=0.7, scale=MILD)) if draw(st.booleans()) else None
     X = (r.standard_normal((n, d)) + r.choice([-1.0, 1.0], (n, d))) * draw(MILD)
     return {
@@ -284,9 +284,9 @@ CASES = quick([
     Case("least_squares_preconditioner", rows(momentum=st.sampled_from([0.0, 0.3]), y=labels, heat=st.floats(0.2, 2), goal=st.sampled_from([None, 0.5])).filter(lambda a: len(a["X"]) > a["X"].shape[1] + 1), preconditioned, right_preconditioned, 1e-5),
     Case("least_squares_tail_exponent of a column", rows(dims=st.just(1), share=st.floats(0.3, 1.8)), one_column, right_column, 1e-5),
     Case("least_squares_tail_exponent at 2", planes(), near_two, lambda **_: 1.0, few=2),
-    Case("tail_exponent_estimate at 2", some({"seed": st.integers(0, 50), "batch": st.integers(1, 4), "spread": st.floats(0.3, 1.0)}), estimated, lambda **_: 1.0, few=2),
-    Case("tail_exponent of even order", some(EXPONENTS), even_exponent, lambda half, **_: 2.0 * half, 1e-6, few=4),
-    Case("tail_exponent by quadrature", some({"step": st.floats(-3.3, -1).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}), between, lambda **_: 1.0, few=4),
+    Case("tail_exponent_estimate at 2", some({"seed": st.integers(0, 50), "batch": st.integers(1, 4), "spread": st.floats(0.3, 1.0)}), estimated, lambda **_: 1.0, few=1),
+    Case("tail_exponent of even order", some(EXPONENTS), even_exponent, lambda half, **_: 2.0 * half, 1e-6, few=3),
+    Case("tail_exponent by quadrature", some({"step": st.floats(-3.3, -1).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}), between, lambda **_: 1.0, few=2),
     Case("tail_exponent of tiny steps", some({"step": st.floats(-14, -9).map(lambda x: 10**x), "batch": st.integers(1, 5), "size": st.integers(1, 3)}),
          lambda step, batch, size: theory.tail_exponent(curvature=1.0, learning_rate=step * batch, batch_size=batch, num_params=size) * step,
          lambda **_: optimize.brentq(lambda c: c * math.log(2 * c) - c - 0.5, 1, 3, xtol=1e-14)),
