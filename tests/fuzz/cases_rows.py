@@ -134,11 +134,11 @@ def some(values: Any) -> Any:
 @st.composite
 def columns(draw: Any) -> dict[str, Any]:
     """One column, batches up to five of six, mostly without replacement."""
-    n = draw(st.integers(4, 6))
+    n = draw(st.integers(5, 6))
     a = draw(rows(dims=st.just(1)))
     X = np.random.default_rng(draw(SEEDS)).uniform(0.3, 1, (n, 1)) * draw(MILD)
     sampling = draw(st.sampled_from(["without_replacement", "without_replacement", "with_replacement"]))
-    size = draw(st.integers(1, n - 1)) if sampling == "without_replacement" else draw(st.integers(1, 4))
+    size = draw(st.sampled_from([1, 2, n - 1, 4, 3])) if sampling == "without_replacement" else draw(st.integers(1, 4))
     return a | {
         "X": X,
         "sampling": sampling,
