@@ -90,7 +90,7 @@ LINEAR_PROCESSES: dict[str, Callable[[], Any]] = {
         gn.oracles.full_batch(), learning_rate=0.3, num_examples=N
     ),
     "langevin, preconditioned": lambda: gn.processes.langevin(
-        minibatch(20), learning_rate=0.5, num_examples=N, preconditioner=PRECONDITIONER
+        minibatch(20), learning_rate=1.0, num_examples=N, preconditioner=PRECONDITIONER
     ),
     "kinetic, BAOAB": lambda: gn.processes.kinetic(minibatch(20), step_size=0.5, friction=1.5, num_examples=N),
     "kinetic, UBU with a mass": lambda: gn.processes.kinetic(

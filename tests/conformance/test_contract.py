@@ -34,11 +34,15 @@ def test_oracle_gives_gradients_like_params(oracle: str, dtype: str) -> None:
     made, problem, spec = table.ORACLES[oracle], tree_problem(dtype), Spec(table.N, table.D, dtype)
     made.check(spec)
     with jax.enable_x64(dtype == "float64"):
-        draws = made.draw(Stream(jnp.asarray(Stream.of(0).key)), jnp.arange(5), spec)
-        now = jax.tree.map(lambda a: a[2], draws)
-        data = jax.tree.map(jnp.asarray, problem.data)
-        batch = jax.tree.map(lambda a: a[now["indices"]], data) if made.reads == "rows" else data
-        gradient = made.gradient(problem, jax.tree.map(jnp.asarray, problem.init), batch, now)
+
+        @jax.jit
+        def gradient_of(params: Any, data: Any, key: Any) -> Any:
+            draws = made.draw(Stream(key), jnp.arange(5), spec)
+            now = jax.tree.map(lambda a: a[2], draws)
+            batch = jax.tree.map(lambda a: a[now["indices"]], data) if made.reads == "rows" else data
+            return made.gradient(problem, params, batch, now)
+
+        gradient = gradient_of(problem.init, problem.data, Stream.of(0).key)
     assert jax.tree.structure(gradient) == jax.tree.structure(problem.init)
     for g, p in zip(jax.tree.leaves(gradient), jax.tree.leaves(problem.init), strict=True):
         assert g.shape == p.shape
@@ -50,31 +54,59 @@ def test_oracle_gives_gradients_like_params(oracle: str, dtype: str) -> None:
 @pytest.mark.parametrize("oracle", table.ORACLES)
 def test_draws_depend_on_absolute_steps_only(oracle: str) -> None:
     made, spec = table.ORACLES[oracle], Spec(table.N, table.D)
-    stream = Stream(jnp.asarray(Stream.of(1).key))
-    at_once = made.draw(stream, jnp.arange(24), spec)
+    draw = jax.jit(lambda steps: made.draw(Stream(jnp.asarray(Stream.of(1).key)), steps, spec))
+    at_once = draw(jnp.arange(24))
     for k in (8, 12):
-        piece = made.draw(stream, jnp.arange(k, k + 4), spec)
+        piece = draw(jnp.arange(k, k + 4))
         jax.tree.map(lambda a, b, k=k: np.testing.assert_array_equal(a, b[k : k + 4]), piece, at_once)
 
 
-@pytest.mark.parametrize("rule", table.RULES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+# slow: every rule runs in single precision; in double precision one of each kind of number that a rule holds
+DOUBLE = {"sgd", "preconditioned", "adam"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "dtype"),
+    [
+        pytest.param(rule, dtype, marks=pytest.mark.slow if dtype == "float64" and rule not in DOUBLE else ())
+        for dtype in ("float32", "float64")
+        for rule in table.RULES
+    ],
+)
 def test_rules_keep_tree_and_dtype_and_do_not_recompile(rule: str, dtype: str) -> None:
     process = gn.processes.compose(gn.oracles.minibatch(4), table.RULES[rule])
-    run = gn.simulate(tree_problem(dtype), process, num_steps=40, num_chains=2, dtype=dtype, progress=False)
+    settings: dict[str, Any] = {"num_steps": 40, "num_chains": 4, "dtype": dtype, "record": None, "progress": False}
+    run = gn.simulate(tree_problem(dtype), process, **settings)
     assert run.state.dtype == dtype
-    assert run.state.shape == (2, 3)
+    assert run.state.shape == (4, 3)
     _, chunk, _ = compiled(jax.default_backend())
     before = chunk._cache_size()
     faster = process.rule.replace(learning_rate=0.77 * process.rule.hyperparameters["learning_rate"])
-    other = gn.simulate(
-        tree_problem(dtype), gn.oracles.minibatch(4), faster, num_steps=40, num_chains=2, dtype=dtype, progress=False
-    )
+    other = gn.simulate(tree_problem(dtype), gn.oracles.minibatch(4), faster, **settings)
     assert chunk._cache_size() == before
     assert (other.state != run.state).any()
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+# slow: their oracle, their rule and the way they are put together run by default in other rows, in test_laws.py or (half kicks)
+# in processes/test_kinetic.py
+LONG = {
+    "sgd, large step",
+    "sgd, without replacement",
+    "sgd, gaussian noise",
+    "heavy ball",
+    "preconditioned",
+    "preconditioned nesterov",
+    "langevin",
+    "langevin, preconditioned",
+    "kinetic, half kicks",
+    "corrected langevin",
+    "shuffled",
+    "langevin, shuffled, rest kept",
+    "opaque",
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PROCESSES])
 def test_process_runs_on_pytrees_and_equals_a_python_loop(name: str) -> None:
     """The compiled chunk against draw and step called from Python, one chain at a time."""
     process, problem = PROCESSES[name](), tree_problem()
@@ -89,17 +121,25 @@ def test_process_runs_on_pytrees_and_equals_a_python_loop(name: str) -> None:
         return process.step(problem, params, state, batch, now)
 
     process = jax.tree.map(lambda a: a.astype(np.float32) if hasattr(a, "dtype") else a, process)
+    draw = jax.jit(lambda key: process.draw(Stream(key), jnp.arange(steps), spec))
     for chain in range(chains):
         params = jax.tree.map(jnp.asarray, problem.init)
         state = process.init(problem, params)
-        draws = process.draw(Stream(jnp.asarray(Stream.of(8, chain).key)), jnp.arange(steps), spec)
+        draws = jax.device_get(draw(Stream.of(8, chain).key))
         for t in range(steps):
             params, state = one_step(params, state, jax.tree.map(lambda a, t=t: a[t], draws))
         np.testing.assert_allclose(run.state[chain], problem.flatten(params), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("recorder", table.RECORDERS)
-@pytest.mark.parametrize("num_chains", [1, 3])
+# slow: one chain alone changes the moments (batches) and the variances, which tests/engine tries so; the others keep their code
+@pytest.mark.parametrize(
+    ("num_chains", "recorder"),
+    [
+        pytest.param(chains, name, marks=pytest.mark.slow if chains == 1 and name != "moments" else ())
+        for chains in (1, 3)
+        for name in table.RECORDERS
+    ],
+)
 def test_recorders_run_resume_and_merge(recorder: str, num_chains: int, tmp_path: Any) -> None:
     process = gn.processes.compose(gn.oracles.minibatch(4), table.RULES["heavy ball"])
     settings: dict[str, Any] = {

@@ -13,11 +13,11 @@ import table
 import gradnoise as gn
 from gradnoise.testing import assert_covariance, assert_fails
 
-CHAINS, SNAPSHOTS = 4096, 18
+CHAINS, SNAPSHOTS = 512, 480  # half a relaxation time apart, the cheapest way to the same precision
 
 
-def sample(process: Any, relaxation: float, oracle_steps: int = 0) -> np.ndarray:
-    every = max(1, math.ceil(2 * relaxation))
+def sample(process: Any, relaxation: float) -> np.ndarray:
+    every = max(1, math.ceil(relaxation / 2))
     burn_in = math.ceil(12 * relaxation)
     run = gn.simulate(
         table.problem(),
@@ -32,8 +32,26 @@ def sample(process: Any, relaxation: float, oracle_steps: int = 0) -> np.ndarray
     return np.asarray(run.draws, np.float64)
 
 
+# slow: programs and formulas of which a neighbour has all parts (nesterov: preconditioned nesterov; gaussian noise and corrected
+# langevin: the .9 one; langevin: preconditioned), or which processes/test_kinetic.py tries by default (kinetic)
+LONG = {
+    "sgd, gaussian noise",
+    "nesterov",
+    "preconditioned",
+    "preconditioned heavy ball",
+    "langevin",
+    "langevin, full gradient",
+    "kinetic, BAOAB",
+    "kinetic, UBU with a mass",
+    "kinetic, half kicks",
+    "corrected langevin",
+}
+
+
 @pytest.mark.law
-@pytest.mark.parametrize("name", table.LINEAR_PROCESSES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in table.LINEAR_PROCESSES]
+)
 def test_every_process_follows_its_linear_chain(name: str) -> None:
     process = table.LINEAR_PROCESSES[name]()
     chain = process.linear(table.HESSIAN, table.COVARIANCE, table.N)
@@ -62,7 +80,16 @@ def test_noise_does_not_commute_with_curvature_and_continuous_time_fails(momentu
 @pytest.mark.law
 @pytest.mark.parametrize(
     ("position", "x"),
-    [("end", 0.05), ("end", 1.0), ("end", 5.0), pytest.param(3, 0.05, marks=pytest.mark.slow), (3, 1.0), (3, 5.0)],
+    [
+        # slow: an epoch of small steps takes ten times as many; one epoch after another as at x = 1
+        pytest.param("end", 0.05, marks=pytest.mark.slow),
+        ("end", 1.0),
+        # slow: the position and the size of x, each tried with the other
+        pytest.param("end", 5.0, marks=pytest.mark.slow),
+        pytest.param(3, 0.05, marks=pytest.mark.slow),
+        pytest.param(3, 1.0, marks=pytest.mark.slow),
+        (3, 5.0),
+    ],
 )
 def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -> None:
     """x = ηλN/B along the softest direction; independent noise would be off by up to a factor of hundreds."""
@@ -72,8 +99,8 @@ def test_shuffled_epochs_follow_the_closed_form(x: float, position: str | int) -
     rate = x / (np.linalg.eigvalsh(h)[0] * per_epoch)
     settings = {"learning_rate": rate, "batch_size": size, "num_examples": table.N}
     predicted = gn.theory.stationary_covariance(h, c, sampling="shuffled", position=position, **settings)
-    epochs_apart = math.ceil(2 / x)
-    epochs = 24 * epochs_apart
+    epochs_apart = math.ceil(0.5 / x)
+    epochs = {0.05: 360, 1.0: 200, 5.0: 160}[x] * epochs_apart
     offset = 0 if position == "end" else int(position)
     burn_in = math.ceil(12 / x) * per_epoch + offset
     run = gn.simulate(

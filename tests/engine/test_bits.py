@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,14 @@ def assert_same(a: gn.Run, b: gn.Run) -> None:
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_buffers() -> Iterator[None]:
+    """What recorders emit here is little; buffers of megabytes would be cleared and read for every chunk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "EMIT_BYTES", 1 << 15)
+        yield
+
+
 @pytest.fixture(scope="module")
 def reference(make_problem: Callable[[str], gn.Problem]) -> Callable[[str], gn.Run]:
     made: dict[str, gn.Run] = {}
@@ -67,13 +75,34 @@ def reference(make_problem: Callable[[str], gn.Problem]) -> Callable[[str], gn.R
 def test_chunk_lengths(
     name: str, first: int, make_problem: Any, reference: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "FIRST_STEPS", first)
-    monkeypatch.setattr(execution, "CHUNK_SECONDS", 5e-3)  # the host cuts at other places, some inside windows
-    assert_same(run(make_problem(name), name), reference(name))
+    """The host cuts at other places, some inside windows; single steps at the start, a window's end and the burn-in's."""
+    expected, next_stop, cuts = reference(name), execution.next_stop, []
+
+    def cut(job: Any, t: int, num_steps: int, steps: int, length: int, marks: bool) -> int:
+        single = first == 1 and (t < 6 or 252 <= t < 260 or BURN_IN - 3 <= t < BURN_IN + 5)
+        cuts.append(next_stop(job, t, num_steps, 1 if single else 41 if first == 1 else first, length, marks))
+        return cuts[-1]
+
+    monkeypatch.setattr(execution, "next_stop", cut)
+    assert_same(run(make_problem(name), name), expected)
+    assert len(cuts) > STEPS / max(first, 60)
+    assert first != 1 or {1, 2, 255, 256, 257, BURN_IN, BURN_IN + 1} <= set(cuts)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("block", [2, 8])
+# slow: another program for each; the default ones take both sizes, and both orders in which rows are drawn
+@pytest.mark.parametrize(
+    ("block", "name"),
+    [
+        pytest.param(2, "linear", marks=pytest.mark.slow),
+        pytest.param(2, "logistic", marks=pytest.mark.slow),
+        pytest.param(2, "softmax", marks=pytest.mark.slow),
+        (2, "mlp"),
+        pytest.param(8, "linear", marks=pytest.mark.slow),
+        (8, "logistic"),
+        pytest.param(8, "softmax", marks=pytest.mark.slow),
+        pytest.param(8, "mlp", marks=pytest.mark.slow),
+    ],
+)
 def test_block_sizes(name: str, block: int, make_problem: Any, reference: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reference(name)._job.plan.block > block
     monkeypatch.setattr(plan, "BLOCK", block)
@@ -87,7 +116,8 @@ def test_threads(name: str, threads: int, make_problem: Any, reference: Any) -> 
     assert_same(run(make_problem(name), name, threads=threads), reference(name))
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp"])
+# slow: two more processes that import and compile; groups go to processes alike whatever the model
+@pytest.mark.parametrize("name", [pytest.param("linear", marks=pytest.mark.slow), "mlp"])
 def test_worker_processes(name: str, make_problem: Any, reference: Any) -> None:
     assert_same(run(make_problem(name), name, workers=2), reference(name))
 
@@ -102,7 +132,10 @@ def test_interrupted_saved_and_resumed(name: str, cut: int, make_problem: Any, r
     assert_same(resumed, reference(name))
 
 
-@pytest.mark.parametrize("name", MODELS)
+# slow: a process that imports and compiles for each; groups go to devices alike whatever the model
+@pytest.mark.parametrize(
+    "name", ["softmax", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n != "softmax")]
+)
 def test_forced_devices(name: str, make_problem: Any, reference: Any, tmp_path: Path) -> None:
     """Two forced CPU devices, in a process of their own (the number of devices is fixed at start-up)."""
     reference(name).save(tmp_path / "one.npz")
@@ -131,7 +164,7 @@ def test_other_seeds_and_chains_differ(make_problem: Any, reference: Any) -> Non
     assert (draws[0] != draws[1]).mean() > 0.99
 
 
-def test_random_numbers_of_a_chain_do_not_depend_on_the_others(make_problem: Any) -> None:
+def test_random_numbers_of_a_chain_do_not_depend_on_the_others(make_problem: Any, reference: Any) -> None:
     """Linear regression gives the same bits at any group size; so chain 3 of 8 is chain 3 of 16."""
-    few, many = (run(make_problem("linear"), "linear", num_chains=c) for c in (8, 16))
+    few, many = run(make_problem("linear"), "linear", num_chains=8, record=RECORDERS[1]), reference("linear")
     np.testing.assert_allclose(few.draws, many.draws[:8], rtol=0, atol=2e-6)

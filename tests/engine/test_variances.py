@@ -26,7 +26,8 @@ def sgd(rate: float = 0.02) -> Any:
     return gn.rule(optax.sgd, learning_rate=rate)
 
 
-@pytest.mark.parametrize("num_chains", [1, 3, 70])
+# slow: many chains, a larger group of the same program as few
+@pytest.mark.parametrize("num_chains", [1, 3, pytest.param(70, marks=pytest.mark.slow)])
 def test_variances_are_the_diagonal_of_the_moments(num_chains: int) -> None:
     """One chain (batches), few and many (chains); the run ends inside a window."""
     problem = regression(4)

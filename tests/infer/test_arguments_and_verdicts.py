@@ -86,7 +86,15 @@ def test_nuts_is_judged(effective: float, r_hat: float, divergent: int, level: s
     assert judge_nuts(30, 4, 500, 140.0, 1.001, 0).level == "not trustworthy"  # 5 a parameter
 
 
-def test_a_few_nuts_draws_are_not_trustworthy() -> None:
+# slow: NUTS itself, which runs by default in tests/infer/test_posterior.py; what judges its draws is given ideal ones
+@pytest.mark.parametrize("drawn", ["ideal", pytest.param("NUTS", marks=pytest.mark.slow)])
+def test_a_few_nuts_draws_are_not_trustworthy(drawn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ideal(problem: Any, centre: Any, root: Any, keys: Any, start: Any, num_draws: int, aim: float) -> Any:
+        r = np.random.default_rng(0)
+        return r.standard_normal((len(start), num_draws, len(centre))), np.zeros(len(start), int)
+
+    if drawn == "ideal":
+        monkeypatch.setattr("gradnoise.infer.truth._all_chains", ideal)
     made = nuts(problem(), num_draws=4, num_chains=2)
     assert made.verdict.level == "not trustworthy", made.verdict
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,13 @@ from gradnoise.infer.planners import PLANNERS
 from gradnoise.mode import NotAMinimum
 
 METHODS = tuple(PLANNERS)
+
+
+def by_default(*names: str) -> list[Any]:
+    """All methods, the others of them among the slow tests."""
+    return [m if m in names else pytest.param(m, marks=pytest.mark.slow) for m in METHODS]
+
+
 R = np.random.default_rng(0)
 X = R.normal(size=(60, 2))
 NOISY = X @ [1.0, -1.0] + R.normal(size=60)
@@ -62,7 +70,8 @@ def test_improper_posteriors_are_refused_with_the_flat_direction(method: str, ca
         run(method, gn.models.linear_regression(x, y, np.inf, 1.0), 2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# slow: the others share what refuses and what judges; each runs by default in another test of this file
+@pytest.mark.parametrize("method", by_default("corrected_langevin", "fisher_scoring", "iterate_averaging"))
 def test_a_prior_makes_them_proper(method: str) -> None:
     """Six examples, ten parameters: the data leave directions to the prior, where there is no minibatch noise at all."""
     r = np.random.default_rng(5)
@@ -81,7 +90,8 @@ def test_constant_sgd_says_that_noise_is_missing_and_what_to_use() -> None:
         run("constant_sgd", problem, 2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# slow: the others share what refuses and what judges; each runs by default in another test of this file
+@pytest.mark.parametrize("method", by_default("constant_sgd", "fisher_scoring", "iterate_averaging"))
 def test_batches_of_one(method: str) -> None:
     problem = gn.models.linear_regression(X, NOISY, 1.0, 1.0)
     made, refusal = outcome(lambda: run(method, problem, 1))
@@ -93,6 +103,7 @@ def test_batches_of_one(method: str) -> None:
         run(method, problem, 0)
 
 
+@functools.cache  # one function object, or JAX compiles again
 def gamma(n: int) -> gn.Problem:
     """Rates of exponential times: log likelihood log θ - θt, not a number at θ <= 0; few examples reach there."""
 
@@ -103,7 +114,8 @@ def gamma(n: int) -> gn.Problem:
     return gn.Problem(log_likelihood, {"time": times}, np.ones((), np.float32))
 
 
-@pytest.mark.parametrize("method", METHODS)
+# slow: the others share what refuses and what judges; each runs by default in another test of this file
+@pytest.mark.parametrize("method", by_default("langevin", "sghmc", "fisher_scoring", "iterate_averaging"))
 def test_chains_that_meet_nan_are_named_or_the_run_is_refused(method: str) -> None:
     made, refusal = outcome(lambda: run(method, gamma(5), 2))
     if made is None:
@@ -124,12 +136,15 @@ def test_chains_that_meet_nan_are_named_or_the_run_is_refused(method: str) -> No
         assert all(f"chain {c} at step {s:,}" in said for c, s in lost.items())
 
 
+# slow: test_a_likelihood_with_a_region_of_nan_is_sampled_beside_it has the same with three parameters
+@pytest.mark.slow
 def test_a_posterior_far_from_nan_is_not_disturbed_by_it() -> None:
     made = run("corrected_langevin", gamma(400))
     assert made.run.diverged == {}
     assert made.verdict.level == "trustworthy"
 
 
+@functools.cache
 def wells(depth: float = 4.0, n: int = 40) -> gn.Problem:
     """Two wells at ±1, a barrier of `depth` nats between them; about 11 posterior standard deviations apart."""
     c = depth / n
@@ -141,7 +156,8 @@ def wells(depth: float = 4.0, n: int = 40) -> gn.Problem:
     return gn.Problem(log_likelihood, {"push": push.astype(np.float32)}, np.full((), 1.1, np.float32))
 
 
-@pytest.mark.parametrize("method", METHODS)
+# slow: the others share what refuses and what judges; each runs by default in another test of this file
+@pytest.mark.parametrize("method", by_default("corrected_langevin", "fisher_scoring", "iterate_averaging"))
 def test_chains_in_another_basin_are_named_or_the_run_is_refused(method: str) -> None:
     problem = wells()
     mode = gn.find_mode(problem)
@@ -250,12 +266,13 @@ def saturating() -> gn.Problem:
     return gn.Problem(log_likelihood, data, [1.0, 1.0, 0.0], names=("top", "half", "log_s"))
 
 
-def test_a_likelihood_with_a_region_of_nan_is_sampled_beside_it() -> None:
+# slow: the gradients that meet the region are the same for both methods
+@pytest.mark.parametrize("method", ["corrected_langevin", pytest.param("constant_sgd", marks=pytest.mark.slow)])
+def test_a_likelihood_with_a_region_of_nan_is_sampled_beside_it(method: str) -> None:
     problem = saturating()
     law = gn.infer.gaussian(problem, num_draws=500)
     assert law.verdict.level == "trustworthy", law.verdict
-    for method in ("constant_sgd", "corrected_langevin"):
-        made = run(method, problem, 64)
-        assert made.run.diverged == {}
-        np.testing.assert_allclose(made.predicted_mean, law.predicted_mean, atol=1e-3)
-        assert np.isfinite(made.draws).all()
+    made = run(method, problem, 64)
+    assert made.run.diverged == {}
+    np.testing.assert_allclose(made.predicted_mean, law.predicted_mean, atol=1e-3)
+    assert np.isfinite(made.draws).all()

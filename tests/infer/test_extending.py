@@ -58,9 +58,9 @@ def test_a_choice_is_kept_and_large_problems_go_on_too(known: dict[str, Any]) ->
     assert longer.verdict.reasons[0] == made.verdict.reasons[0]
     assert longer.verdict.reasons[0].startswith("Chosen: ")
     r = np.random.default_rng(0)
-    x = r.normal(size=(120, 1200))
+    x = r.normal(size=(120, 1010))
     problem = gn.models.linear_regression(x, x[:, 0], prior_scale=1.0, observation_scale=1.0, intercept=False)
-    common: dict[str, Any] = {"mode": np.zeros(1200), "batch_size": 20, "num_chains": 2, "progress": False}
+    common: dict[str, Any] = {"mode": np.zeros(1010), "batch_size": 20, "num_chains": 2, "progress": False}
     for window in (None, 4):
         run = gn.infer.constant_sgd if window is None else gn.infer.iterate_averaging
         more = {} if window is None else {"window": window}

@@ -37,8 +37,12 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+# slow: the law of any kind is that of its matrix and its injected noise, here a full one with it and a diagonal one without;
+# test_kinds_are_ordered_and_no_injection_is_constant_sgd has all four
 @pytest.mark.law
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("diagonal", "scalar") else n for n in CASES]
+)
 def test_the_law_that_is_predicted_is_simulated(name: str, ready: dict[str, Any]) -> None:
     made = plan("fisher_scoring", batch_size=B, **ready, **CASES[name])
     run = made.run(num_draws=28, num_chains=1280, key=3, progress=False)

@@ -176,7 +176,8 @@ def test_calibrating_is_not_advised_where_the_sandwich_rests_on_few_rows() -> No
 
 def test_calibrating_all_the_same_says_what_speaks_against_it() -> None:
     x, y = all_of_one_label()
-    for inputs, spoken in ((x, True), (x[:, :1], False)):
+    other = np.column_stack([x[:, 0], np.random.default_rng(1).normal(size=400)])
+    for inputs, spoken in ((x, True), (other, False)):
         problem = models.logistic_regression(inputs, y, 10.0)
         run = gn.infer.corrected_langevin(problem, batch_size=50, num_draws=50, progress=False)
         assert run.verdict.numbers["misspecified_directions"] == 0

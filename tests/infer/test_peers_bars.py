@@ -47,7 +47,8 @@ def sampled(made: Any, draws: int, key: int) -> np.ndarray:
     return made.run(num_draws=4 * draws, thin=thin, num_chains=64, key=key, progress=False).draws
 
 
-@pytest.mark.parametrize("method", ["constant_sgd", "fisher_scoring"])
+# slow: without injected noise Fisher scoring is constant SGD, which test_fisher.py holds beside its law
+@pytest.mark.parametrize("method", ["constant_sgd", pytest.param("fisher_scoring", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_sgd_and_fisher_scoring_without_a_step(name: str, method: str) -> None:
     problem, mode, law, exact = known(name)

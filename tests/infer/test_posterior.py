@@ -151,7 +151,7 @@ def test_log_predictive_serves_any_problem_and_checks_its_layout() -> None:
 
 def test_directions_tell_prediction_from_run(known: Any) -> None:
     problem, mode, law = known("digits")
-    made = corrected_langevin(problem, batch_size=64, num_draws=1500, mode=mode, law=law, progress=False)
+    made = corrected_langevin(problem, batch_size=64, num_draws=1500, num_chains=8, mode=mode, law=law, progress=False)
     found = made.directions()
     assert len(found) == problem.num_params
     assert [d.target_sd for d in found] == sorted((d.target_sd for d in found), reverse=True)
@@ -163,23 +163,6 @@ def test_directions_tell_prediction_from_run(known: Any) -> None:
     assert max(abs(d.achieved.value - 1) for d in against) > max(abs(d.achieved.value - 1) for d in found)
     with pytest.raises(ValueError, match="reference must be given"):
         laplace(problem, mode=mode).directions()
-
-
-def test_an_expectation_before_the_run_names_every_direction(known: Any) -> None:
-    problem, mode, law = known("wine")
-    plan = gn.infer.plan("constant_sgd", problem, batch_size=100, preconditioner="scalar", mode=mode, law=law)
-    found = plan.expectation()
-    np.testing.assert_allclose(found.variance_ratio, plan.direction_errors + 1)
-    assert found.verdict.level == "approximate"
-    assert np.isnan(found.verdict.numbers["effective_draws"])
-    assert found.target_sd[0] == found.target_sd.max()
-    lines = str(found).splitlines()
-    assert lines[0].startswith("constant SGD (scalar preconditioner): expected approximate. By design")
-    assert len(lines) == 13  # ten of twelve directions and what was left out
-    run = plan.run(num_draws=100, num_chains=8, progress=False)
-    assert run.verdict.level == found.verdict.level
-    achieved = np.array([d.achieved.value for d in run.directions()])
-    assert np.abs(np.log(achieved / found.variance_ratio)).max() < 0.35
 
 
 def test_distance_is_at_its_floor_for_equal_laws_and_sees_what_a_gaussian_fit_cannot() -> None:
@@ -201,7 +184,7 @@ def test_distance_is_at_its_floor_for_equal_laws_and_sees_what_a_gaussian_fit_ca
     assert found.value > 4 * found.floor
     assert found.worst >= found.raw >= found.value
     shifted = drawn(np.asarray(normal.draws) + np.array([0.3, 0.0]))
-    grown = shifted.distance(drawn(r.normal(size=(8, 1000, 2))), num_directions=256)
+    grown = shifted.distance(drawn(r.normal(size=(8, 1000, 2))), num_directions=256, num_exchanges=39)
     assert grown.value == pytest.approx(0.3 / np.sqrt(2), rel=0.15)  # a shift of 0.3 along one of two axes
     with pytest.raises(ValueError, match="reference must have D = 2"):
         skew.distance(drawn(r.normal(size=(2, 50, 3))))
@@ -209,7 +192,7 @@ def test_distance_is_at_its_floor_for_equal_laws_and_sees_what_a_gaussian_fit_ca
 
 def test_calibration_reaches_the_sandwich_exactly_and_moves_draws_least(known: Any) -> None:
     problem, mode, law = known("digits")
-    made = constant_sgd(problem, batch_size=64, num_draws=200, mode=mode, law=law, progress=False)
+    made = constant_sgd(problem, batch_size=64, num_draws=200, num_chains=8, mode=mode, law=law, progress=False)
     inverse = np.linalg.inv(law.hessian)
     sandwich = inverse @ law.gradient_covariance @ inverse / problem.num_examples
     moved = made.calibrate()
@@ -240,12 +223,12 @@ def test_calibration_reaches_the_sandwich_exactly_and_moves_draws_least(known: A
 
 def test_datatree_has_sample_stats(known: Any) -> None:
     problem, mode, law = known("digits")
-    made = corrected_langevin(problem, batch_size=64, num_draws=6, num_chains=2, mode=mode, law=law, progress=False)
+    made = corrected_langevin(problem, batch_size=64, num_draws=6, num_chains=8, mode=mode, law=law, progress=False)
     tree = made.to_datatree(log_posterior=True)
     thin, burn_in = made.settings["thin"], made.settings["burn_in"]
     np.testing.assert_array_equal(tree["sample_stats"]["step"].values[1], burn_in + thin * np.arange(1, 7))
     lp = tree["sample_stats"]["lp"].values
-    assert lp.shape == (2, 6)
+    assert lp.shape == (8, 6)
     with jax.enable_x64(True):
         one = -problem.num_examples * float(problem.loss(problem.unflatten(np.asarray(made.draws[1, 3], float))))
     assert lp[1, 3] == pytest.approx(one, rel=1e-5)

@@ -21,7 +21,8 @@ def test_numpy_law_at_the_mode_is_the_measured_one() -> None:
     np.testing.assert_allclose(law.mode_gradient_covariance, local.gradient_covariance, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("batch", [16, 200])
+# slow: at the larger batch only the size of the step differs
+@pytest.mark.parametrize("batch", [16, pytest.param(200, marks=pytest.mark.slow)])
 def test_small_misspecified_regression_has_sandwich_widths(batch: int) -> None:
     """N = 800, D = 5, one outlier in ten: the run has the sandwich's covariance, and not the posterior's."""
     _, problem = robust.data_set(2, rows=800, size=5)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import constant_sgd, corrected_langevin, gaussian, laplace, reference
+from gradnoise.infer import constant_sgd, corrected_langevin, gaussian, laplace, plan, reference
 from gradnoise.infer.posterior import judge, spread
 
 
@@ -57,11 +59,11 @@ def test_constant_sgd_on_breast_cancer_is_called_not_trustworthy(known: Any, nut
 def test_corrected_langevin_reaches_the_floor(name: str, known: Any) -> None:
     problem, mode, law = known(name)
     made = corrected_langevin(
-        problem, batch_size=64, num_draws=2500, num_chains=8, key=2, mode=mode, law=law, progress=False
+        problem, batch_size=64, num_draws=800, num_chains=8, key=2, mode=mode, law=law, progress=False
     )
     dim = problem.num_params
     floor = gn.diagnose.kl_floor(dim, made.effective_draws, fitted_mean=True)
-    # 20 000 draws: the KL of a fit scatters by about floor·√(2·2/(D(D+3))) around the floor
+    # 6400 draws: the KL of a fit scatters by about floor·√(2·2/(D(D+3))) around the floor
     assert excess(made, law.mean, law.covariance) < 3 * floor
     assert made.verdict.level == "trustworthy"
     wrong = gn.theory.gaussian_kl(made.covariance, 1.15 * law.covariance, made.mean, law.mean) - floor
@@ -71,31 +73,55 @@ def test_corrected_langevin_reaches_the_floor(name: str, known: Any) -> None:
 @pytest.mark.parametrize("name", ["digits", pytest.param("wine", marks=pytest.mark.slow)])
 def test_full_preconditioner_samples_the_posterior_where_noise_is_constant(name: str, known: Any) -> None:
     problem, mode, law = known(name)
-    made = constant_sgd(problem, batch_size=64, num_draws=2500, num_chains=8, mode=mode, law=law, progress=False)
+    made = constant_sgd(problem, batch_size=64, num_draws=800, num_chains=8, mode=mode, law=law, progress=False)
     assert made.verdict.level == "trustworthy", str(made)
     ratios = spread(made.run.covariance, law.covariance)
     assert 0.93 < ratios.mean() < 1.07
 
 
+@pytest.fixture(scope="module")
+def restricted(known: Any) -> Callable[[str], Any]:
+    """Return the run of a restricted preconditioner on wine, made once for all tests."""
+    problem, mode, law = known("wine")
+    common: dict[str, Any] = {"batch_size": 100, "mode": mode, "law": law}
+    return functools.cache(
+        lambda kind: plan("constant_sgd", problem, preconditioner=kind, **common).run(
+            num_draws=60, num_chains=8, progress=False
+        )
+    )
+
+
 @pytest.mark.parametrize(
     "kind", ["scalar", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("diagonal", "sqrt"))]
 )
-def test_restricted_preconditioners_follow_their_prediction_and_say_so(kind: str, known: Any) -> None:
-    problem, mode, law = known("wine")
-    made = constant_sgd(
-        problem, batch_size=100, preconditioner=kind, num_draws=150, num_chains=16, mode=mode, law=law, progress=False
-    )
+def test_restricted_preconditioners_follow_their_prediction_and_say_so(kind: str, restricted: Any) -> None:
+    made = restricted(kind)
     assert made.verdict.level == "approximate", str(made)
     assert "By design" in made.verdict.reasons[0]
     assert made.verdict.numbers["predicted_kl_to_target"] > 0.5
     assert abs(made.verdict.numbers["mean_variance_ratio"] - 1) < 0.08
 
 
+def test_an_expectation_before_the_run_names_every_direction(restricted: Any) -> None:
+    run = restricted("scalar")
+    found = run.plan.expectation()
+    np.testing.assert_allclose(found.variance_ratio, run.plan.direction_errors + 1)
+    assert found.verdict.level == "approximate"
+    assert np.isnan(found.verdict.numbers["effective_draws"])
+    assert found.target_sd[0] == found.target_sd.max()
+    lines = str(found).splitlines()
+    assert lines[0].startswith("constant SGD (scalar preconditioner): expected approximate. By design")
+    assert len(lines) == 13  # ten of twelve directions and what was left out
+    assert run.verdict.level == found.verdict.level
+    achieved = np.array([d.achieved.value for d in run.directions()])
+    assert np.abs(np.log(achieved / found.variance_ratio)).max() < 0.35
+
+
 def test_targets_temperature_and_momentum(known: Any) -> None:
     problem, mode, law = known("digits")
     common: dict[str, Any] = {
         "batch_size": 64,
-        "num_draws": 1500,
+        "num_draws": 400,
         "num_chains": 8,
         "mode": mode,
         "law": law,
@@ -161,7 +187,7 @@ def test_draws_go_to_arviz_and_back(known: Any, tmp_path: Any) -> None:
     import xarray
 
     problem, mode, law = known("digits")
-    made = corrected_langevin(problem, batch_size=64, num_draws=20, num_chains=3, mode=mode, law=law, progress=False)
+    made = corrected_langevin(problem, batch_size=64, num_draws=20, num_chains=8, mode=mode, law=law, progress=False)
     tree = xarray.open_datatree(made.save(tmp_path / "draws.nc"), engine="h5netcdf")
     theta = tree["posterior"]["theta"]
     assert theta.dims == ("chain", "draw", "parameter")
@@ -172,16 +198,12 @@ def test_draws_go_to_arviz_and_back(known: Any, tmp_path: Any) -> None:
 
 def test_thinning_follows_the_worst_autocorrelation_time(known: Any) -> None:
     problem, mode, law = known("digits")
-    made = corrected_langevin(problem, batch_size=32, num_draws=50, mode=mode, law=law, progress=False)
+    common: dict[str, Any] = {"batch_size": 64, "num_chains": 8, "mode": mode, "law": law, "progress": False}
+    made = corrected_langevin(problem, num_draws=50, **common)
     eta = made.settings["eta"]
     assert made.settings["thin"] == int(np.ceil((2 - eta) / eta - 1e-9))  # every direction is AR(1) with 1 - η
     assert made.settings["num_steps"] == made.settings["burn_in"] + 50 * made.settings["thin"]
-    assert (
-        corrected_langevin(
-            problem, batch_size=32, num_draws=5, thin=3, burn_in=7, mode=mode, law=law, progress=False
-        ).settings["num_steps"]
-        == 22
-    )
+    assert corrected_langevin(problem, num_draws=5, thin=3, burn_in=7, **common).settings["num_steps"] == 22
 
 
 H2 = np.array([[2.0, 0.3], [0.3, 0.5]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ QUICK: dict[str, Any] = {"num_draws": 8, "num_chains": 2, "thin": 2, "burn_in": 
 CONSTANT: dict[str, Any] = {"batch_size": 50, **QUICK}
 
 
+@functools.cache
 def regression(dim: int = 3, n: int = 400) -> gn.Problem:
     r = np.random.default_rng(0)
     x = r.normal(size=(n, dim)) @ (np.eye(dim) + 0.3 * np.eye(dim, k=1))
@@ -53,6 +55,13 @@ SAMPLERS: dict[str, Callable[[gn.Problem], Posterior]] = {
 }
 
 
+# slow: their settings are numbers and words, as below in test_settings_of_all_kinds; all posteriors have one way to a file, and
+# the cases left have what is special: matrices, marks, schedules, candidates, no run
+COSTLY = {
+    "constant SGD", "corrected Langevin", "SGHMC", "SGLD, preconditioned", "iterate averaging", "NUTS", "variational EM",
+}  # fmt: skip
+
+
 def same(left: Any, right: Any) -> bool:
     """Equal in type and bits; arrays by value, objects by their text."""
     if isinstance(left, np.generic):
@@ -77,7 +86,7 @@ def check_same(made: Posterior, back: Posterior) -> None:
     assert same(tuple(made.verdict), tuple(back.verdict))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in COSTLY else n for n in SAMPLERS])
 def test_every_sampler_goes_to_a_file_and_back(name: str, tmp_path: Path) -> None:
     problem = regression()
     made = SAMPLERS[name](problem)

@@ -56,7 +56,11 @@ def test_one_block_agrees_with_formulas():
     check_all(*logistic())
 
 
-@pytest.mark.parametrize("n", [7, 8, 61, 63])  # a whole number of blocks, and last blocks of one, five and seven rows
+# a whole number of blocks, and last blocks of one, five and seven rows
+# slow: one block, and a last block between one row and a whole one; each size compiles everything anew
+@pytest.mark.parametrize(
+    "n", [pytest.param(7, marks=pytest.mark.slow), 8, pytest.param(61, marks=pytest.mark.slow), 63]
+)
 def test_many_blocks_agree_with_formulas(small_blocks, n):
     check_all(*logistic(n, 5))
 

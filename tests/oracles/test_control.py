@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -41,11 +42,14 @@ def linear() -> tuple[gn.Problem, Any, Any]:
 
 def noises(problem: gn.Problem, oracle: Any, vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """ĝ(θ) − ∇L(θ) at each θ (M, D), a fresh batch for each."""
-    spec, data = Spec(problem.num_examples, problem.num_params), jax.tree.map(jnp.asarray, problem.data)
-    steps = jnp.arange(len(vectors), dtype=jnp.int32)
-    draws = oracle.draw(Stream(jnp.asarray(Stream.of(seed).key)), steps, spec)
+    return np.asarray(compiled(problem, oracle, vectors.astype(np.float32), Stream.of(seed).key), float)
 
-    @jax.jit
+
+@jax.jit
+def compiled(problem: gn.Problem, oracle: Any, vectors: Any, key: Any) -> Any:
+    spec, data = Spec(problem.num_examples, problem.num_params), problem.data
+    draws = oracle.draw(Stream(key), jnp.arange(len(vectors), dtype=jnp.int32), spec)
+
     def one(vector: Any, now: Any) -> Any:
         params = problem.unflatten(vector)
         batch = jax.tree.map(lambda a: a[now["indices"]], data)
@@ -54,9 +58,7 @@ def noises(problem: gn.Problem, oracle: Any, vectors: np.ndarray, seed: int = 0)
         )
         return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(gap)])
 
-    return np.asarray(
-        jax.lax.map(lambda a: one(*a), (jnp.asarray(vectors, jnp.float32), draws), batch_size=4096), float
-    )
+    return jax.lax.map(lambda a: one(*a), (vectors, draws), batch_size=4096)
 
 
 def around(law: Any, count: int, seed: int = 0, multiple: float = 1.0) -> np.ndarray:
@@ -180,11 +182,12 @@ def test_langevin_with_control_variates_follows_its_chain() -> None:
     settings: dict[str, Any] = {"learning_rate": 0.25, "num_examples": N}
     process = langevin(control_variate(8, mode), **settings)
     covariance = law.covariance
+    every = math.ceil(process.linear(law.hessian, law.gradient_covariance, N).relaxation_time / 2)
     for _ in range(12):  # the noise depends on the law, and the law on the noise
         wider = difference_covariance(problem, mode, Law(mode.vector, covariance), num_draws=16)
         covariance = process.linear(law.hessian, wider, N).covariance
     run = gn.simulate(
-        problem, process, num_steps=860, num_chains=4096, key=1, burn_in=60, record=gn.record.draws(every=50), init=mode, progress=False
+        problem, process, num_steps=60 + 480 * every, num_chains=512, key=1, burn_in=60, record=gn.record.draws(every=every), init=mode, progress=False
     )  # fmt: skip
     plain = langevin(minibatch(8), **settings).linear(law.hessian, law.gradient_covariance, N).covariance
     planted_defects(

@@ -15,6 +15,10 @@ from gradnoise.stream import Spec, Stream
 from gradnoise.testing import assert_covariance, assert_fails, assert_uniform
 
 
+def slow(*cases: tuple[int, ...]) -> list[object]:
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 def indices(sampling: str, n: int, size: int, steps: int, seed: int = 0) -> np.ndarray:
     oracle = minibatch(size, sampling)
     draw = jax.jit(lambda key, t: oracle.draw(Stream(key), t, Spec(n, 1))["indices"])
@@ -29,7 +33,8 @@ def test_with_replacement_is_uniform(n: int) -> None:
     assert_uniform(np.bincount(rows.ravel() * 7 // n, minlength=7), false_fail=1e-6)
 
 
-@pytest.mark.parametrize(("n", "size"), [(53, 10), (569, 32), (1023, 100), (1025, 32), (4898, 100), (4909, 100)])
+# slow: the default ones take a sorted and a Feistel epoch, the largest size with a surplus that is hard to leave
+@pytest.mark.parametrize(("n", "size"), [(53, 10), *slow((569, 32), (1023, 100), (1025, 32), (4898, 100)), (4909, 100)])
 def test_every_epoch_is_a_permutation(n: int, size: int) -> None:
     per = n // size
     rows = indices("shuffled", n, size, 300 * per).reshape(300, per * size)
@@ -39,7 +44,8 @@ def test_every_epoch_is_a_permutation(n: int, size: int) -> None:
     assert (rows[1:] != rows[:-1]).any(1).all(), "two epochs in the same order"
 
 
-@pytest.mark.parametrize("n", [1025, 4898, 4909])
+# slow: the default one has surplus points that lead to surplus points alone
+@pytest.mark.parametrize("n", [*slow((1025,), (4898,)), 4909])
 def test_ten_thousand_epochs_are_permutations(n: int) -> None:
     """4909 = 63·78 - 5: in about one epoch of a thousand a surplus point only ever leads to surplus points."""
     draw = jax.jit(lambda epochs: feistel(Stream.of(1), epochs, np.broadcast_to(np.arange(n), (len(epochs), n)), n))
@@ -49,7 +55,9 @@ def test_ten_thousand_epochs_are_permutations(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "size"), [(53, 10), (1023, 100), (1025, 32), (4909, 100), (7, 6), (7, 4), (3, 2), (2, 1), (5, 5)]
+    ("n", "size"),
+    # slow: as those beside them: sorted, Feistel, a rest of one row, none
+    [(53, 10), *slow((1023, 100)), (1025, 32), *slow((4909, 100)), (7, 6), *slow((7, 4), (3, 2), (2, 1)), (5, 5)],
 )
 def test_every_epoch_that_keeps_its_rest_reads_every_row_once(n: int, size: int) -> None:
     oracle, spec, per = minibatch(size, "shuffled", drop_last=False), Spec(n, 1), -(-n // size)
@@ -69,7 +77,8 @@ def test_every_epoch_that_keeps_its_rest_reads_every_row_once(n: int, size: int)
 
 def test_a_loader_with_nothing_left_over_is_the_same_bit_for_bit() -> None:
     steps, spec = np.arange(40, dtype=np.int32), Spec(50, 1)
-    one, other = (minibatch(10, "shuffled", drop).draw(Stream.of(2), steps, spec)["indices"] for drop in (True, False))
+    oracles = (minibatch(10, "shuffled", drop) for drop in (True, False))
+    one, other = (jax.jit(lambda t, o=o: o.draw(Stream.of(2), t, spec)["indices"])(steps) for o in oracles)
     np.testing.assert_array_equal(one, other)
 
 
@@ -80,12 +89,12 @@ def test_the_gradient_of_the_last_batch_is_the_mean_over_its_own_rows() -> None:
     problem = gn.models.logistic_regression(x, (x[:, 0] > 0).astype(int), 2.0, weights=weights, intercept=False)
     theta, oracle, spec = np.array([0.3, -0.4]), minibatch(4, "shuffled", drop_last=False), Spec(11, 2, "float64")
     with jax.enable_x64(True):
-        drawn = oracle.draw(Stream.of(5), np.arange(6, dtype=np.int32), spec)
+        drawn = jax.device_get(jax.jit(lambda t: oracle.draw(Stream.of(5), t, spec))(np.arange(6, dtype=np.int32)))
         each = np.asarray(jax.jit(jax.vmap(lambda e: jax.grad(problem.example_loss)(theta, e)))(problem.data))
         gradient = jax.jit(lambda theta, batch, now: oracle.gradient(problem, theta, batch, now))
         for k in range(6):
             now = jax.tree.map(lambda a, k=k: a[k], drawn)
-            batch = jax.tree.map(lambda a, now=now: jnp.asarray(a)[now["indices"]], problem.data)
+            batch = jax.tree.map(lambda a, now=now: np.asarray(a)[now["indices"]], problem.data)
             rows = np.asarray(now["indices"])[: 3 if k % 3 == 2 else 4]
             found = gradient(theta, batch, now)
             np.testing.assert_allclose(found, each[rows].mean(0), rtol=1e-6, atol=1e-9)
@@ -123,7 +132,8 @@ def test_least_waste_covers(n: int) -> None:
     assert a * b - n <= 2 * np.sqrt(n)
 
 
-@pytest.mark.parametrize(("n", "size"), [(5, 3), (10, 9), (40, 32), (900, 70), (1100, 70)])
+# slow: as the small and the large one beside them
+@pytest.mark.parametrize(("n", "size"), [(5, 3), *slow((10, 9), (40, 32), (900, 70)), (1100, 70)])
 def test_without_replacement_is_a_uniform_subset(n: int, size: int) -> None:
     rows = indices("without_replacement", n, size, 4000)
     assert (np.diff(np.sort(rows, 1), axis=1) > 0).all()

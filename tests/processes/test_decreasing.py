@@ -67,8 +67,8 @@ def test_another_schedule_does_not_change_the_first_step() -> None:
         gn.simulate(
             problem(),
             langevin(gn.oracles.full_batch(), learning_rate=0.3, num_examples=40, schedule=schedule),
-            num_steps=1, num_chains=2, record=gn.record.draws(), progress=False,
-        ).draws
+            num_steps=1, num_chains=2, record=None, progress=False,
+        ).state
         for schedule in (None, SCHEDULE, Decreasing(3, 1.0))
     ]  # fmt: skip
     np.testing.assert_allclose(runs[1], runs[0], rtol=1e-6)

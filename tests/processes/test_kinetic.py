@@ -31,14 +31,14 @@ def problem() -> gn.Problem:
     return gn.Problem(log_likelihood, POINTS.astype(np.float32), np.zeros(2, np.float32))
 
 
-def sample(process: Any, chain: Any, chains: int = 4096) -> np.ndarray:
+def sample(process: Any, chain: Any, chains: int = 512) -> np.ndarray:
     """Positions start from the predicted law; only velocities, at rest, must warm up."""
     relaxation = chain.relaxation_time
-    every, burn_in = max(1, math.ceil(relaxation)), math.ceil(5 * relaxation)
+    every, burn_in = max(1, math.ceil(relaxation / 2)), math.ceil(5 * relaxation)
     run = gn.simulate(
         problem(),
         process,
-        num_steps=burn_in + 20 * every,
+        num_steps=burn_in + 480 * every,
         num_chains=chains,
         key=7,
         init=(np.zeros(2, np.float32), chain.covariance),
@@ -59,21 +59,21 @@ def test_matrices_do_not_commute() -> None:
 
 
 QUICK = {("large step", scheme) for scheme in SCHEMES} | {
-    *(("small step", scheme) for scheme in ("BAOAB", "UBU", "sghmc_half")),
-    *(("full batch", scheme) for scheme in ("OBABO", "sghmc_naive")),
-}
+    ("small step", "BAOAB"),
+    ("full batch", "OBABO"),
+}  # slow: the others; every scheme runs at the large step, where they differ most, and both other settings once
 SETTINGS = {
     "small step": (0.3, 1.5, minibatch(10)),
     "large step": (0.8, 2.2, minibatch(10)),
     "full batch": (0.8, 2.2, full_batch()),
 }
-LOUD = {("small step", "UBU"): pytest.mark.false_fail(1e-6)}
+LOUD = {("small step", "UBU"): [pytest.mark.false_fail(1e-6)]}
 LAWS = [
     pytest.param(
         scheme,
         *setting,
         id=f"{scheme}, {name}",
-        marks=LOUD.get((name, scheme), () if (name, scheme) in QUICK else pytest.mark.slow),
+        marks=[*LOUD.get((name, scheme), []), *([] if (name, scheme) in QUICK else [pytest.mark.slow])],
     )
     for name, setting in SETTINGS.items()
     for scheme in SCHEMES
@@ -114,7 +114,7 @@ def test_corrected_schemes_sample_the_posterior_at_a_finite_step(scheme: str) ->
     process = kinetic(gaussian(60), injected_covariance=injected, **settings)
     right = np.linalg.inv(N * H)
     np.testing.assert_allclose(process.linear(H, C, N).covariance, right, rtol=1e-8)
-    drawn = sample(process, process.linear(H, C, N), 8192)
+    drawn = sample(process, process.linear(H, C, N), 768)
     plain = kinetic(gaussian(60), **settings).linear(H, C, N).covariance
     planted_defects(check(drawn), right, {"not corrected": plain, "noise x 1.05": 1.05 * right})
 
@@ -125,9 +125,9 @@ def test_autocovariance_and_velocities_of_a_scheme() -> None:
     process = kinetic(minibatch(10), step_size=0.5, friction=0.8, num_examples=N, mass=M)
     chain = process.linear(H, C, N)
     run = gn.simulate(
-        problem(), process, num_steps=63, num_chains=48_000, key=1, burn_in=60, record=gn.record.draws(every=1), progress=False
+        problem(), process, num_steps=1260, num_chains=512, key=1, burn_in=60, record=gn.record.draws(every=1), progress=False
     )  # fmt: skip
-    pairs = np.asarray(run.draws[:, [0, 2]], np.float64).reshape(-1, 4)
+    pairs = np.concatenate([run.draws[:, :-2:4], run.draws[:, 2::4]], axis=-1).astype(np.float64)
     near, far = chain.autocovariance(0), chain.autocovariance(2)
     joint = np.block([[near, far.T], [far, near]])
     one = chain.autocovariance(1)

@@ -26,7 +26,7 @@ def gradients(x):
     return (2 * along * A - 2 * along**2 / square * x[:, None]) / square
 
 
-def run(batch, steps, l=1.0, chains=256):
+def run(batch, steps, l=1.0, chains=128):
     """R, G, N over the last two thirds of a run of SGD or svag, minibatches with replacement as multinomial weights."""
     rng = np.random.default_rng(batch)
     eta = scaling.svag({"learning_rate": 0.02 * batch, "batch_size": batch}, l)["learning_rate"]

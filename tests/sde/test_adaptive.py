@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -196,9 +197,9 @@ def test_rmsprop_square_root_rule():
 @pytest.mark.parametrize(("noise", "limit"), [("normal", 0.02), ("exponential", 0.03)])
 def test_rmsprop_svag(noise, limit):
     """T14: at κ = 64, ℓ = 1, 2, 4: the error falls as 1/ℓ², skewed noise or not."""
-    sizes = {1: 400_000, 4: 400_000, 16: 200_000}
+    sizes = {1: 400_000, 4: 400_000, 16: 200_000} if noise == "normal" else {16: 100_000}
     found = [ladder(RMSPROP, "rmsprop", 64, rmsprop_at, l=l, noise=noise, paths=n) for l, n in sizes.items()]
-    assert found[2][1] < limit
+    assert found[-1][1] < limit
     if noise == "normal":
         for a, b in itertools.pairwise(found):
             between(a[2] / b[2], 3.6, 5.2)
@@ -302,9 +303,14 @@ ADAMW = {"optimizer": "adamw", "learning_rate": 0.01, "batch_size": 1, "b1": 0.9
 ADAMW |= {"weight_decay": 0.5}
 
 
+@functools.cache
+def adamw_base():
+    return adamw_chain(ADAMW, paths=6000, kept=2500)
+
+
 def test_adamw_rule_and_variance():
     """T24: 0.003197 at B = 1, the same at B = 4 under the full rule, off by more than 15 % with γ left alone."""
-    base = adamw_chain(ADAMW, paths=6000, kept=2500)
+    base = adamw_base()
     four = dict(scaling.square_root(ADAMW, 4))
     assert (four["learning_rate"], four["weight_decay"], round(four["b1"], 9)) == (0.02, 1.0, 0.6)
     assert_allclose(base, 0.003197, rtol=0.02)
@@ -332,7 +338,7 @@ def adamw_record_variance(change=None, printed=False):
 
 def test_adamw_record():
     """The SDE has the stationary variance of the algorithm; the printed one, without noise in X, misses a fifth of it."""
-    base = adamw_chain(ADAMW, paths=6000)
+    base = adamw_base()
     wrong = {
         "as printed: no noise in X": adamw_record_variance(printed=True),
         "decay dropped": adamw_record_variance({"weight_decay": 0.0}),

@@ -52,8 +52,12 @@ def geometry(X, y):
     return hessian, np.cov((X * (X @ mode - y)[:, None]).T, bias=True)
 
 
+# slow: the same law at a smaller rate
 @pytest.mark.law
-@pytest.mark.parametrize(("rate", "detects", "low", "high"), [(0.03, 0.33, 0.94, 1.04), (0.003, 0.33, 0.64, 0.74)])
+@pytest.mark.parametrize(
+    ("rate", "detects", "low", "high"),
+    [(0.03, 0.33, 0.94, 1.04), pytest.param(0.003, 0.33, 0.64, 0.74, marks=pytest.mark.slow)],
+)
 def test_averaged_iterates_t10(specified, rate, detects, low, high):
     """Window averages have the covariance of the exact chain of this very data set, at both rates; ρ₁ and the ratio of variances as printed."""
     X, y = specified
@@ -244,22 +248,25 @@ def test_langevin_t6(Sgd):
     assert np.linalg.norm(small) < 0.5 * np.linalg.norm(right)
 
 
+# slow: the scalar's softest direction takes thousands of steps; the full one is simulated by default
 @pytest.mark.law
-def test_fisher_scoring_t7(Sgd):
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("full", 0.0, 6e-4), pytest.param("scalar", 0.09, 0.115, marks=pytest.mark.slow)]
+)
+def test_fisher_scoring_t7(Sgd, kind, low, high):
     """H* of SGFS simulated: KL below 5e-4; the scalar .1036 ± .01 against .1015 in continuous time."""
     injected, law = np.diag([0.01, 0.02, 0.03]), {"step_size": EPS, "batch_size": 10}
-    for kind, low, high in (("full", 0.0, 6e-4), ("scalar", 0.09, 0.115)):
-        G = theory.fisher_scoring_preconditioner(A3, C3, kind=kind, time="continuous", injected=injected, **law | G3)
-        right = theory.fisher_scoring_covariance(A3, C3, preconditioner=G, injected=injected, **law)
-        chains = Sgd(noise=C3 / 10, rate=EPS, P=G, injected=EPS * G @ injected @ G, hessian=A3, seed=7)
-        gap = 2 * theory.relaxation_times(A3, learning_rate=EPS, preconditioner=G).max()
-        sample = chains.sample(min(int(gap), 400), snapshots=8)
-        planted_defects(
-            lambda s, x=sample: assert_covariance(x, s, mean=np.zeros(3), detects=0.12),
-            right,
-            {"noise x 1.2": 1.2 * right},
-        )
-        assert low <= theory.gaussian_kl(pooled(sample), POSTERIOR) < high
+    G = theory.fisher_scoring_preconditioner(A3, C3, kind=kind, time="continuous", injected=injected, **law | G3)
+    right = theory.fisher_scoring_covariance(A3, C3, preconditioner=G, injected=injected, **law)
+    chains = Sgd(noise=C3 / 10, rate=EPS, P=G, injected=EPS * G @ injected @ G, hessian=A3, seed=7)
+    gap = 2 * theory.relaxation_times(A3, learning_rate=EPS, preconditioner=G).max()
+    sample = chains.sample(min(int(gap), 400), snapshots=8)
+    planted_defects(
+        lambda s: assert_covariance(sample, s, mean=np.zeros(3), detects=0.12),
+        right,
+        {"noise x 1.2": 1.2 * right},
+    )
+    assert low <= theory.gaussian_kl(pooled(sample), POSTERIOR) < high
 
 
 @pytest.mark.law

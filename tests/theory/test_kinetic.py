@@ -298,8 +298,18 @@ def chain_of(tuned, batch_size):
     )
 
 
-@pytest.mark.parametrize("batch_size", [4, 40, 400])
-@pytest.mark.parametrize("change", [{}, {"corrected": False}, {"scheme": "OBABO"}, {"mass": None}, {"mass": M}])
+CHANGES = [{}, {"corrected": False}, {"scheme": "OBABO"}, {"mass": None}, {"mass": M}]
+
+
+# slow: sixty tunings each; by default every batch size and every change is there
+@pytest.mark.parametrize(
+    ("batch_size", "change"),
+    [
+        pytest.param(size, change, marks=pytest.mark.slow if i < 3 and i != j else ())
+        for j, size in enumerate([4, 40, 400])
+        for i, change in enumerate(CHANGES)
+    ],
+)
 def test_tuning_keeps_its_word_and_is_the_best(batch_size, change):
     """Predicted times are the chain's, bounds hold, and no setting on a random search does better."""
     tuned = theory.kinetic_tuning(H, C, num_examples=N, batch_size=batch_size, **change)

@@ -23,7 +23,16 @@ def centred(count, seed=7):
     return noises - noises.mean(0)
 
 
-@pytest.mark.parametrize(("x", "mu"), [(0.05, 0.0), (1.0, 0.0), (5.0, 0.0), (1.0, 0.5)])
+# slow: steps between those beside them, and long ones, which tests/conformance runs through the engine
+@pytest.mark.parametrize(
+    ("x", "mu"),
+    [
+        (0.05, 0.0),
+        pytest.param(1.0, 0.0, marks=pytest.mark.slow),
+        pytest.param(5.0, 0.0, marks=pytest.mark.slow),
+        (1.0, 0.5),
+    ],
+)
 def test_shuffled(Sgd, Epochs, x, mu):
     """x = η λ N/B along the stiff direction; N = 9, B = 2: four steps an epoch, one example left out."""
     noises, batch = centred(9), 2

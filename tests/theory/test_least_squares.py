@@ -207,9 +207,15 @@ def test_rows_repeated_change_nothing():
 # --- edges ---
 
 
+# slow: sixteen batches of two with replacement; by default single rows, and pairs without replacement
 @pytest.mark.parametrize(("mu", "nesterov"), [(0.0, False), (0.5, False), (0.5, True)])
 @pytest.mark.parametrize(
-    ("sampling", "size"), [("with_replacement", 1), ("with_replacement", 2), ("without_replacement", 2)]
+    ("sampling", "size"),
+    [
+        ("with_replacement", 1),
+        pytest.param("with_replacement", 2, marks=pytest.mark.slow),
+        ("without_replacement", 2),
+    ],
 )
 def test_least_squares_edges_by_bisection(mu, nesterov, sampling, size):
     edges = theory.least_squares_edges(

@@ -55,7 +55,13 @@ def test_small_step_and_edge_d17():
     assert 0 < theory.tail_exponent(curvature=1.0, learning_rate=2.4212, batch_size=1) < 1e-3
 
 
-ISOTROPIC = [(0.25, 1, 2, 5.90565), (0.25, 1, 4, 4.39129), (0.5, 4, 3, 8.92920), (0.2, 4, 10, 26.54623)]
+ISOTROPIC = [
+    (0.25, 1, 2, 5.90565),
+    # slow: between the others in batch size and dimension
+    pytest.param(0.25, 1, 4, 4.39129, marks=pytest.mark.slow),
+    pytest.param(0.5, 4, 3, 8.92920, marks=pytest.mark.slow),
+    (0.2, 4, 10, 26.54623),
+]
 
 
 @pytest.mark.parametrize(("rate", "batch", "size", "printed"), ISOTROPIC)
@@ -131,7 +137,7 @@ SMALL = {"num_particles": 1024, "num_steps": 80}
 
 
 def test_tail_exponent_estimate():
-    """Isotropic inputs against the closed form; anisotropic ones at their second-moment edge, where κ = 2."""
+    """Isotropic inputs against the closed form."""
     found = theory.tail_exponent_estimate(np.eye(2), learning_rate=0.25, batch_size=1, **SMALL)
     wrong = {
         "bulk exponent": 7.0,
@@ -139,6 +145,12 @@ def test_tail_exponent_estimate():
     }
     planted_defects(lambda k: assert_allclose(found.value, k, rtol=0.015), 5.90565, wrong)
     assert found.standard_error < 0.05
+
+
+# slow: particles in three dimensions; by default they are compared in two, and the edge in many dimensions by quadrature
+@pytest.mark.slow
+def test_tail_exponent_estimate_of_anisotropic_inputs():
+    """At their second-moment edge κ = 2."""
     turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
     hessian = turn @ np.diag([1.0, 0.5, 0.2]) @ turn.T
     found = theory.tail_exponent_estimate(hessian, learning_rate=1.2883575, batch_size=4, **SMALL)
@@ -194,9 +206,8 @@ def test_loss_power_law():
         "noise of the minimum": right.covariance * 0.01 / right.mean_loss * 0.95,
         "noise x 1.08": 1.08 * right.covariance,
     }
-    planted_defects(
-        lambda s: assert_covariance(discrete_sample(h, 0.01, 0.5, 4), s, mean=np.zeros(3)), right.covariance, wrong
-    )
+    sample = discrete_sample(h, 0.01, 0.5, 4)
+    planted_defects(lambda s: assert_covariance(sample, s, mean=np.zeros(3)), right.covariance, wrong)
     with pytest.raises(ValueError, match="finite mean loss"):
         theory.loss_power_law(np.diag(h), minimum_loss=0.01, learning_rate=0.5, batch_size=0.2, time="continuous")
 
@@ -259,7 +270,8 @@ def test_stable_scale_law(alpha):
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("curvature", [1.0, 4.0])
+# slow: the exit time does not feel the curvature, and 4 is where it would show
+@pytest.mark.parametrize("curvature", [pytest.param(1.0, marks=pytest.mark.slow), 4.0])
 def test_stable_exit_law(curvature):
     """Euler chain of dθ = −hθ dt + ε dL_α: the exit time does not feel the curvature."""
     rng, alpha, scale, dt, count = np.random.default_rng(4), 1.5, 0.07, 0.04, 1000

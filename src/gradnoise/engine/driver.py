@@ -242,7 +242,7 @@ def _finite(params: AnyArray) -> AnyArray:
 def _gaussian(covariance: Array, num_chains: int, seed: int) -> Array:
     """Return draws (num_chains, D) of N(0, covariance), one a chain's own stream."""
     values, vectors = np.linalg.eigh(covariance)
-    keys = chain_keys(seed, np.arange(num_chains))
-    zero = np.zeros(1, np.uint32)
-    z = np.concatenate([ndtri(Stream(k).child("init").uniform(zero, len(values), "float64")) for k in keys])
+    keys = Stream(chain_keys(seed, np.arange(num_chains))).child("init").key
+    together = Stream(keys.T[:, :, None])  # the streams of all chains: the words of each are those it gives alone
+    z = ndtri(together.uniform(np.zeros(1, np.uint32), len(values), "float64")[0])
     return np.asarray((z * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

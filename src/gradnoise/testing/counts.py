@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -84,6 +85,7 @@ def assert_uniform(counts: ArrayLike, *, false_fail: float = 1e-6, detects: floa
     return Passed(z, float(stats.norm.isf(false_fail)), smallest, float(ratio[i]), error, f"cell {i}", k)
 
 
+@functools.cache  # many tests ask for one sensitivity
 def _noncentrality(limit: float, freedom: int, miss: float) -> float:
     """Return the noncentrality at which X² stays below `limit` with probability `miss`; 0 if it does so less often."""
 
