@@ -303,9 +303,9 @@ def valleys(draw: Any) -> dict[str, Any]:
 
 
 def decided(a: dict[str, Any]) -> bool:
-    """Whether rounding does not decide that the mean loss is finite."""
+    """Whether the mean loss is finite, beyond rounding."""
     steps = a["learning_rate"] * np.linalg.eigvalsh(a["hessian"])
-    return all(abs((steps / (2 - c * steps)).sum() / a["batch_size"] - 1) > 1e-6 for c in (0, 1))
+    return all((steps / (2 - c * steps)).sum() / a["batch_size"] < 1 - 1e-6 for c in (0, 1))
 
 
 def valley(time: str) -> Any:
