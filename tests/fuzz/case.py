@@ -28,6 +28,8 @@ class Case(NamedTuple):
         The same numbers another way, or `refuses(names)`.
     rtol
         Relative to the largest entry of the right answer (entries of covariances cancel).
+    few
+        Examples by default; those that cost milliseconds take more.
     """
 
     name: str
@@ -35,6 +37,12 @@ class Case(NamedTuple):
     call: Callable[..., Any]
     right: Callable[..., Any]
     rtol: float = 1e-6
+    few: int = FEW
+
+
+def quick(cases: list[Case], few: int = 5) -> list[Case]:
+    """Cases that take this many examples by default, but for those that say how many."""
+    return [case if case.few != FEW else case._replace(few=few) for case in cases]
 
 
 def agree(found: Any, right: Any, rtol: float) -> None:

@@ -7,20 +7,42 @@ from __future__ import annotations
 
 import os
 
+import cases_escape
+import cases_estimates
+import cases_kinetic
+import cases_laws
 import cases_more
 import cases_problems
+import cases_rows
+import cases_scaling
+import cases_sde
 import cases_settings
 import cases_theory
+import cases_tuning
 import pytest
-from case import FEW, Case, run
+from case import Case, run
 
-CASES = [*cases_theory.CASES, *cases_more.CASES, *cases_settings.CASES, *cases_problems.CASES]
+TOPICS = (
+    cases_theory,
+    cases_more,
+    cases_settings,
+    cases_laws,
+    cases_tuning,
+    cases_kinetic,
+    cases_rows,
+    cases_escape,
+    cases_estimates,
+    cases_sde,
+    cases_scaling,
+    cases_problems,
+)
+CASES = [case for topic in TOPICS for case in topic.CASES]
 MANY = 10_000 // len(CASES) + 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_few(case: Case) -> None:
-    run(case, FEW)
+    run(case, case.few)
 
 
 @pytest.mark.slow
