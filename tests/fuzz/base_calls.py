@@ -77,7 +77,7 @@ def pure() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         diagnose.rank_statistics: {"draws": PATHS, "truth": PATHS[:, 0], "key": 0},
         diagnose.calibration_test: {"ranks": r.integers(0, 10, (200, 2)), "num_draws": 9, "false_fail": 1e-3},
         diagnose.expected_rank_spread: {"variance_ratio": 1.3},
-        testing.assert_estimate: {"estimate": gn.Estimate(1.0, 0.001, 1000), "predicted": 1.0},
+        testing.assert_estimate: {"estimate": gn.Estimate(1.0, 0.001, 1000), "expected": 1.0},
     }
     return found | {f"{f.__module__.split('.')[1]}.{f.__name__}": (f, a) for f, a in given.items()}
 
