@@ -72,10 +72,13 @@ def assert_estimate(
     AssertionError: estimate disagrees with expected: 2.1 ± 0.01 against 2, z = 10.00, limit 4.97 (n = 400).
     """
     false_fail, detects, miss = rates(false_fail, detects, miss)
+    if not isinstance(estimate, Estimate):
+        msg = f"estimate must be a gn.Estimate, got {_checks.shown(estimate)}."
+        raise TypeError(msg)
     n = _checks.integer("estimate.n", estimate.n, low=2)
     value = np.asarray(estimate.value, dtype=np.float64)
     error = np.asarray(estimate.standard_error, dtype=np.float64)
-    target = np.asarray(expected, dtype=np.float64)
+    target = _checks.array("expected", expected)
     if error.shape != value.shape or target.shape not in ((), value.shape):
         msg = f"estimate and expected must have one shape, got value {value.shape}, standard_error {error.shape}, expected {target.shape}."
         raise ValueError(msg)
