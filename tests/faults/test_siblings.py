@@ -102,7 +102,9 @@ def test_codes_and_infinities_of_a_target_are_seen() -> None:
     with pytest.raises(ValueError, match="missing_codes='-9'"):
         datasets.load(counts, target="y", model="poisson")
     with pytest.raises(ValueError, match="inf"):
-        datasets.load(pl.DataFrame({"a": [1.0, 2, 3, 4], "y": [0.0, 0.0, np.inf, np.inf]}), target="y", model="logistic")
+        datasets.load(
+            pl.DataFrame({"a": [1.0, 2, 3, 4], "y": [0.0, 0.0, np.inf, np.inf]}), target="y", model="logistic"
+        )
 
 
 def test_a_divergence_from_next_to_nothing_is_a_number() -> None:
