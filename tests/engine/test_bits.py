@@ -149,7 +149,8 @@ def test_forced_devices(name: str, make_problem: Any, reference: Any, tmp_path: 
         "for a, b in ((one.draws, two.draws), (one.covariance, two.covariance), (one.state, two.state), (one.averages, two.averages)):\n"
         "    np.testing.assert_array_equal(a, b)\n"
     )
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"  # the processor that is played stays
+    env = {**os.environ, "XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "one.npz")], env=env, capture_output=True, text=True
     )
