@@ -15,7 +15,17 @@ from gradnoise import _checks, _files, derivatives
 from gradnoise._text import visible
 from gradnoise._types import AnyArray
 from gradnoise.infer.predictive import log_likelihoods
-from gradnoise.infer.stored import DIGESTS, RECORD, digests_of, is_sealed, recorded, seal_of
+from gradnoise.infer.stored import (
+    DIGESTS,
+    MARK,
+    RECORD,
+    centre_of,
+    digests_of,
+    is_sealed,
+    mark_of,
+    recorded,
+    seal_of,
+)
 
 LARGEST = 1 << 28  # pointwise log-likelihoods: 2 GiB
 RESERVED = {"chain", "draw", "parameter"}
@@ -51,8 +61,8 @@ def datatree_of(posterior: Any, *, log_posterior: bool, log_likelihood: bool, by
     return tree
 
 
-def write(tree: Any, path: str | Path) -> Path:
-    """Write a tree as NetCDF, whole or not at all; missing folders are made.
+def write(tree: Any, path: str | Path, *, problem: Any = None) -> Path:
+    """Write a tree as NetCDF, whole or not at all; missing folders are made. The file knows the `problem` by its loss.
 
     It is made in memory first: HDF5 does not survive a disk that fills up under it.
     """
@@ -63,6 +73,7 @@ def write(tree: Any, path: str | Path) -> Path:
     if path.is_file() and not path.is_symlink() and path.stat().st_size and not is_ours(path):
         msg = f"path must name a new file or one that Posterior.save wrote, but {path} is something else. Choose another name, or remove it."
         raise FileExistsError(msg)
+    tree[RECORD].attrs[MARK] = json.dumps(mark_of(problem, centre_of(tree["posterior"]["theta"].values)))
     tree[RECORD].attrs[DIGESTS] = json.dumps(digests_of(tree))
     _files.write(path, _packed(tree))
     return path

@@ -312,7 +312,7 @@ class Posterior:
 
         A file that is there is replaced, whole or not at all, if `save` wrote it; FileExistsError if it is something else.
         """
-        return write(self.to_datatree(), path)
+        return write(self.to_datatree(), path, problem=self.problem)
 
     def __str__(self) -> str:
         chains, draws, dim = self.draws.shape

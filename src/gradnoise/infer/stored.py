@@ -19,6 +19,7 @@ from gradnoise.infer.judgement import Verdict
 
 RECORD = "gradnoise"  # the group's name
 LAYOUT = 2  # of the record
+MARK = "problem"  # attribute of the record's group: what tells the problem, in a file that `save` wrote
 DIGESTS = "digests"  # attribute of the record's group
 UNCOUNTED = (DIGESTS, "_FillValue", "coordinates")  # and what xarray adds where it writes the same data again
 SEAL = b"\ngradnoise blake2b "  # after HDF5's last byte, with the digest of all before it
@@ -33,8 +34,7 @@ def recorded(posterior: Any) -> Any:
 
     arrays: dict[str, Any] = {}
     fields = {name: getattr(posterior, name) for name in KEPT} | {"verdict": posterior.verdict._asdict()}
-    mark = mark_of(posterior.problem, centre_of(posterior.draws))
-    text = json.dumps({"layout": LAYOUT, "fields": _encoded(fields, "", arrays), "problem": mark})
+    text = json.dumps({"layout": LAYOUT, "fields": _encoded(fields, "", arrays)})
     held = {name: ([f"{name}_dim_{i}" for i in range(a.ndim)], a) for name, a in arrays.items()}
     return xarray.Dataset({"record": ((), text), **held})
 
@@ -71,7 +71,7 @@ def mark_of(problem: Any, centre: Array) -> dict[str, Any] | None:
 
 def require_marked(record: Any, problem: Any, centre: Array) -> None:
     """Raise ValueError if `problem` is not the one that the draws in a record are of."""
-    noted = json.loads(str(record["record"].values[()])).get("problem")
+    noted = json.loads(record.attrs.get(MARK, "null"))
     found = mark_of(problem, centre)
     if noted is None or found is None:
         return

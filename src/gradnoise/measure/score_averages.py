@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradnoise import _tree, derivatives
+from gradnoise import _checks, _tree, derivatives
 from gradnoise._types import Array, ArrayLike
 
 _BLOCK_NUMBERS = (
@@ -66,7 +66,7 @@ def _less(square: Array, means: Array) -> Array:
         return noise
     kept = np.where(values > ROUNDING, values, 0.0)
     out = (vectors * kept) @ vectors.T * np.outer(unit, unit)
-    return np.asarray((out + out.T) / 2)
+    return _checks.symmetrised(out)
 
 
 def _loss_of_scores(problem: Any) -> Callable[[Any, Any], Any]:
