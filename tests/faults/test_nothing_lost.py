@@ -244,7 +244,7 @@ def test_a_posterior_that_met_a_full_disk_is_saved_elsewhere(
     found = made.plan.run(**LENGTH)
     before = np.array(found.draws)
     with monkeypatch.context() as full:
-        full.setattr(posterior, "write", lambda *args: raising_full())
+        full.setattr(posterior, "write", lambda *args, **keywords: raising_full())
         with pytest.raises(OSError, match="No space left"):
             found.save(tmp_path / "full.nc")
     again = infer.load(found.save(tmp_path / "elsewhere.nc"))
