@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import gradnoise as gn
-from gradnoise import datasets, theory
+from gradnoise import datasets, diagnose, sde, theory
 from gradnoise.pages.subject import subject_of
 
 
@@ -120,3 +120,81 @@ def test_empty_inputs_and_arrays_of_estimates() -> None:
     with pytest.raises(ValueError, match="inputs must have at least one row"):
         made.predictive(np.ones((0, 2)))
     assert "shape" in f"{made.predictive(np.ones((3, 2))).mean:.3g}"
+
+
+# --- sizes at the ends of float64: the digits, or an error that names what to change
+
+ONE, TWO = np.eye(1), np.eye(2)
+EPOCH = {"batch_size": 2, "num_examples": 10}
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: theory.shuffled_covariance(ONE, ONE, learning_rate=1e-17, **EPOCH), "learning_rate"),  # it never came back
+        (lambda: theory.fixed_order_covariance(ONE, ONE, learning_rate=1e-17, **EPOCH), "learning_rate"),
+        (lambda: theory.shuffled_weights([1e-17], **EPOCH), "rates"),
+        (lambda: theory.linear_chain(ONE, ONE, learning_rate=1e-17, batch_size=2), "learning_rate"),
+        (lambda: theory.stationary_shape([], [], [], batch_size=1, noise_share=[]), "rates"),
+        (lambda: theory.stable_scale(curvature=1, noise_scale=1, alpha=1e-3, learning_rate=0.1, batch_size=2), "alpha"),
+        (lambda: theory.stable_exit_time(half_width=1, noise_scale=1e-200, alpha=1.9), "noise_scale"),
+        (lambda: theory.linear_regression_evidence([[1.0]], [1.0], prior_precision=1, observation_scale=1e-300), "observation_scale"),
+        (lambda: theory.gaussian_inputs_moments(0 * TWO, learning_rate=0.1, batch_size=2), "input_covariance"),
+        (lambda: theory.gaussian_inputs_moments(TWO, learning_rate=0.1, batch_size=2, preconditioner=1e-200 * TWO), "preconditioner"),
+        (lambda: theory.least_squares_moments(TWO, TWO[0], learning_rate=1e-200, batch_size=2), "learning_rate"),
+        (lambda: theory.chain_passage_time(lambda x: x, lambda x: 1 + 0 * x, learning_rate=1, start=0, target=1, low=-1, num_points=10**9), "num_points"),
+        (lambda: theory.tail_exponent_estimate(TWO, learning_rate=0.5, batch_size=1, num_particles=10**16), "num_particles"),
+        (lambda: theory.least_squares_tail_exponent(TWO, learning_rate=0.5, batch_size=10**16), "batch_size"),
+        (lambda: theory.learning_coefficient(TWO, TWO, inverse_temperature=1, localization=1, step_size=1e-200, batch_size=2), "step_size"),
+        (lambda: sde.rmsprop(lambda x: x, TWO, learning_rate=1e-200, batch_size=1, b2=0.9, eps=1), "learning_rate"),
+        (lambda: diagnose.batch_means([10**400] * 5), "trajectory"),
+        (lambda: diagnose.kl_floor(2, 10, fitted_mean=np.ones(2)), "fitted_mean"),
+        (lambda: gn.models.linear_regression(TWO, TWO[0], 10**400, 1.0), "prior_scale"),
+        (lambda: gn.models.logistic_regression(TWO, TWO[0], 1.0, names=np.array(3)), "names"),
+        (lambda: gn.models.softmax_regression(TWO, TWO[0], 1.0, num_classes=10**16), "num_classes"),
+        (lambda: diagnose.rank_statistics(np.zeros((2, 3, 1)), np.zeros((2, 1)), key=0.5), "key"),
+    ],
+)  # fmt: skip
+def test_the_ends_of_float64_are_named(call: Any, named: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=named):
+        call()
+
+
+def test_digits_at_the_ends_of_float64() -> None:
+    # the lower rate is inversely proportional to the number of steps in a pass
+    low = [theory.averaging_range(TWO, num_examples=count, batch_size=2).low * count for count in (10**9, 10**16)]
+    np.testing.assert_allclose(low[1], low[0], rtol=1e-6)
+    # a flat direction wanders far, but noise reaches it; H and D commute: U = H/D
+    found = theory.circulation(np.diag([1.0, 1e-16]), np.diag([2.0, 4.0]), temperature=0.1)
+    np.testing.assert_allclose(found.potential, np.diag([0.5, 0.25e-16]), rtol=1e-12)
+    # neighbouring averages of a chain that hardly moves are the same
+    assert theory.averaging_correlation(ONE, learning_rate=1e-200, window=10)[0] == 1.0
+    np.testing.assert_allclose(
+        1 - theory.averaging_correlation(ONE, learning_rate=1e-9, window=100), 2e-7 / 3, rtol=1e-6
+    )
+    # nothing is remembered for ever
+    far = theory.continuous_autocovariance(TWO, TWO, lag=1e100, learning_rate=0.1, batch_size=4, momentum=0.5)
+    np.testing.assert_array_equal(far, 0 * TWO)
+    # after no time the state is the start
+    setting = {"learning_rate": 0.01, "batch_size": 1, "b2": 0.998, "eps": 0.1, "start": [0.3], "time": 1e-200}
+    for moments in (
+        sde.rmsprop_moments([1.0], [1.0], second_moment=[4.0], **setting),
+        sde.adam_moments([1.0], [1.0], b1=0.9, **setting),
+    ):
+        np.testing.assert_allclose(moments.mean, 0.3, rtol=1e-8)
+    # a residual of 1e-9 beside a response of 1e8: ln N(1e8; 0, 1 + 1e-18) + ln N(1e-9; 0, 1e-18)
+    evidence = theory.linear_regression_evidence(
+        [[1.0], [0.0]], [1e8, 1e-9], prior_precision=1.0, observation_scale=1e-9
+    )
+    np.testing.assert_allclose(evidence, -np.log(2 * np.pi) - 1e16 / 2 - np.log(1e-9) - 0.5, rtol=1e-15)
+    rest = theory.linear_regression_evidence([[1.0], [0.0]], [0.0, 1e-9], prior_precision=1.0, observation_scale=1e-9)
+    np.testing.assert_allclose(rest, -np.log(2 * np.pi) - np.log(1e-9) - 0.5, rtol=1e-12)
+
+
+def test_stable_scale_keeps_its_digits_where_a_step_forgets_little() -> None:
+    """ηh → 0: the discrete law is the continuous one; written for the test, σ_θ^α = η^{α−1}σ^α/(αh)."""
+    law = {"curvature": 1e-12, "noise_scale": 2.0, "alpha": 1.5, "learning_rate": 0.1, "batch_size": 1}
+    expected = (0.1**0.5 * 2.0**1.5 / (1.5 * 1e-12)) ** (1 / 1.5)
+    np.testing.assert_allclose(
+        [theory.stable_scale(time=t, **law) for t in ("discrete", "continuous")], expected, rtol=1e-12
+    )

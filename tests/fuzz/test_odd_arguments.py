@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import base_calls
@@ -80,3 +82,40 @@ def test_a_few(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(SETS))
 def test_many(kind: str) -> None:
     run(kind, MANY[kind], int(os.environ.get("GRADNOISE_SEED", "1")))
+
+
+# What people hand in by mistake, and sizes whose square or inverse float64 does not hold.
+EVERY: dict[str, Any] = {
+    "ones": np.ones(2), "empty": [], "zeros": np.zeros((2, 2)), "scalar array": np.array(3), "word": "yes", "None": None, "True": True,
+    "object": object(), "function": lambda x: x, "negative": -1, "nan": float("nan"), "1e16": 10**16, "10**400": 10**400,
+    "1e145": 1e145, "1e-17": 1e-17, "1e-200": 1e-200,
+}  # fmt: skip
+# the caller's own function that overflows raises its own error, so many steps take their time, a comparison fails where it must
+THEIRS = {
+    ("theory.transverse_gain", "1e145"),
+    ("simulate", "1e16"),
+    *(("testing.assert_estimate", value) for value in EVERY),
+}
+
+
+def every_call(calls: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for name, (function, arguments) in sorted(calls.items()):
+        for argument, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                for said, value in EVERY.items():
+                    yield name, argument, said, arguments | {argument: value}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(SETS))
+def test_every_argument(kind: str) -> None:
+    """Every argument of every public function, with each odd value: all failures at once."""
+    calls, wrong = SETS[kind](), []
+    for name, argument, said, arguments in every_call(calls):
+        if (name, said) in THEIRS:
+            continue
+        try:
+            judge(calls, (name, argument, arguments))
+        except AssertionError as fault:
+            wrong.append(f"{name}({argument}={said}): {fault}")
+    assert not wrong, "\n".join(wrong)

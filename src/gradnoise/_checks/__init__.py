@@ -5,7 +5,7 @@ learning_rate)` is both the check and the conversion. No JAX here.
 """
 
 from gradnoise._checks.arrays import array, square, symmetric, symmetrised, vector
-from gradnoise._checks.batches import BYTES_OF_INDEX, SAMPLINGS, batch_size, drawn_batch, drop_last, memory
+from gradnoise._checks.batches import BYTES_OF_INDEX, SAMPLINGS, batch_size, drawn_batch, drop_last, fits, memory
 from gradnoise._checks.scalars import (
     LARGEST,
     MOST,
@@ -22,7 +22,7 @@ from gradnoise._checks.scalars import (
 from gradnoise._checks.wording import function, keywords, one_of, path, problem, progress, words
 
 __all__ = [
-    "BYTES_OF_INDEX", "LARGEST", "MOST", "SAMPLINGS", "SMALLEST", "array", "batch_size", "drawn_batch", "drop_last", "flag", "function",
+    "BYTES_OF_INDEX", "LARGEST", "MOST", "SAMPLINGS", "SMALLEST", "array", "batch_size", "drawn_batch", "drop_last", "fits", "flag", "function",
     "integer", "integers", "keywords", "memory", "momentum", "one_of", "path", "positive", "problem", "progress", "real", "shown",
     "square", "symmetric", "symmetrised", "vector", "within", "words",
 ]  # fmt: skip

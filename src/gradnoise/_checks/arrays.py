@@ -27,6 +27,9 @@ def vector(name: str, value: ArrayLike, size: int | None = None) -> Array:
     if array.ndim != 1 or (size is not None and array.shape != (size,)):
         msg = f"{name} must have shape ({'D' if size is None else size},), got {array.shape}."
         raise ValueError(msg)
+    if not array.size and size is None:
+        msg = f"{name} must not be empty."
+        raise ValueError(msg)
     return array
 
 

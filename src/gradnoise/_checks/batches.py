@@ -63,3 +63,10 @@ def drawn_batch(value: Any, num_examples: int, sampling: str = "with_replacement
         )
         raise ValueError(msg)
     return size
+
+
+def fits(name: str, needed: float, what: str) -> None:
+    """Raise where `what` takes more bytes than half of this machine's memory; `name` is the argument that sets it."""
+    if needed > memory() / 2:
+        msg = f"{name} must be smaller: {what} takes {needed / 1e9:.3g} GB, more than half of the {memory() / 1e9:.3g} GB of this machine."
+        raise ValueError(msg)

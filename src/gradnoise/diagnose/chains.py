@@ -12,7 +12,7 @@ def finite(name: str, value: ArrayLike, axes: tuple[str, ...]) -> Array:
     """Return `value` as a finite, non-empty float64 array with the named axes."""
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         msg = f"{name} must be an array of numbers, got {_checks.shown(value)}."
         raise TypeError(msg) from error
     if array.ndim != len(axes) or array.size == 0:
@@ -40,7 +40,7 @@ def functional(
     trajectories: ArrayLike, direction: ArrayLike | None, *, quadratic: bool, mean: ArrayLike | None
 ) -> Array:
     """Return the functionals (chains, steps, K), each up to a power of two: K = D coordinates, or one for a direction or a form."""
-    array = trajectories_of(trajectories)
+    array, quadratic = trajectories_of(trajectories), _checks.flag("quadratic", quadratic)
     dim = array.shape[2]
     if quadratic:
         array = array - (array.mean((0, 1)) if mean is None else _checks.vector("mean", mean, dim))

@@ -71,7 +71,7 @@ def kl_floor(dim: int, n_eff: float, *, fitted_mean: bool = False) -> float:
     (0.275, 0.0833...)
     """
     dim, n_eff = _checks.integer("dim", dim), _checks.positive("n_eff", n_eff)
-    return dim * (dim + 1) / (4 * n_eff) + (dim / (2 * n_eff) if fitted_mean else 0.0)
+    return dim * (dim + 1) / (4 * n_eff) + (dim / (2 * n_eff) if _checks.flag("fitted_mean", fitted_mean) else 0.0)
 
 
 def gaussian_fit(draws: ArrayLike, *, effective_size: float | None = None) -> GaussianFit:

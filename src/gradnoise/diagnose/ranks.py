@@ -90,7 +90,7 @@ def rank_statistics(draws: ArrayLike, truth: ArrayLike, *, key: int = 0) -> AnyA
         msg = f"truth must have shape (sets, D) = {(cube.shape[0], cube.shape[2])} like draws, got {true.shape}."
         raise ValueError(msg)
     below, equal = (cube < true[:, None]).sum(1), (cube == true[:, None]).sum(1)
-    return np.asarray(below + np.random.default_rng(key).integers(0, equal + 1))
+    return np.asarray(below + np.random.default_rng(_checks.integer("key", key, low=0)).integers(0, equal + 1))
 
 
 def calibration_test(

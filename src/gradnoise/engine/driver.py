@@ -108,8 +108,8 @@ def simulate(
     recorders = as_recorders(
         default_recorder(problem.num_params) if isinstance(record, str) and record == "auto" else record
     )
-    workers = _checks.integer("workers", workers)
-    threads = None if threads is None else _checks.integer("threads", threads)
+    workers = _checks.integer("workers", workers, high=1 << 12)
+    threads = None if threads is None else _checks.integer("threads", threads, high=1 << 12)
     seed = seed_of(key)
     path = None if checkpoint is None else _checkpoint.require_place(checkpoint)
     _checks.progress(progress)

@@ -58,7 +58,7 @@ class DecreasingPlan(Plan):
         forget = int(np.searchsorted(forgotten, BURN_IN)) + 1
         forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
         if thin is not None:
-            gap = _checks.integer("thin", thin)
+            gap = _checks.integer("thin", thin, high=1 << 29)
         else:
             done = worth[min(forget, len(worth) - 1)]
             steps = int(np.searchsorted(worth, done + draws)) + 1 - forget

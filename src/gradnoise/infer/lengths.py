@@ -38,7 +38,7 @@ def plan_length(
 ) -> Length:
     """Thin by the worst autocorrelation time, forget the start for five relaxation times; windows are kept whole."""
     draws = _checks.integer("num_draws", num_draws)
-    step = max(1, math.ceil(iact - 1e-9)) if thin is None else _checks.integer("thin", thin)
+    step = max(1, math.ceil(iact - 1e-9)) if thin is None else _checks.integer("thin", thin, high=1 << 29)
     forget = math.ceil(BURN_IN * relaxation_time / window) * window
     forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
     step = window if window > 1 else step

@@ -195,7 +195,7 @@ def check_run(
     _checks.integer("num_chains", num_chains)
     seed_of(key)
     if thin is not None:
-        _checks.integer("thin", thin)
+        _checks.integer("thin", thin, high=1 << 29)
     if burn_in is not None:
         _checks.integer("burn_in", burn_in, low=0)
     _checks.progress(progress)

@@ -111,6 +111,7 @@ def nearness(
     temperature = _checks.positive("temperature", temperature)
     if num_draws is not None:
         num_draws = _checks.integer("num_draws", num_draws, low=2 * FEWEST_HALF)
+        _checks.fits("num_draws", 64.0 * num_draws * size, "all draws")
     else:
         num_draws = int(np.clip(WORK / (problem.num_examples * (size + 10)), FEWEST, DRAWS))
     half = num_draws // 2

@@ -268,6 +268,7 @@ def _num_draws(problem: Problem, num_draws: int | None) -> int:
     if draws % 2:
         msg = f"num_draws must be even (draws come in mirrored pairs), got {draws}."
         raise ValueError(msg)
+    _checks.fits("num_draws", 32.0 * draws * problem.num_params, "all draws")
     return draws
 
 

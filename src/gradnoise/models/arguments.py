@@ -34,6 +34,9 @@ def design(X: ArrayLike, intercept: bool, names: tuple[str, ...] | None) -> tupl
         raise ValueError(msg)
     if names is None:
         names = headings or default_names(inputs.shape[1])
+    elif isinstance(names, str) or np.ndim(names) != 1:
+        msg = f"names must be a list of names, one for each column of X, got {_checks.shown(names)}."
+        raise TypeError(msg)
     if len(names) != inputs.shape[1]:
         msg = f"names must name the {inputs.shape[1]} columns of X, got {len(names)}."
         raise ValueError(msg)
@@ -173,6 +176,7 @@ def classes(y: ArrayLike, length: int, num_classes: int | None, *, name: str = "
         msg = f"{name} must hold every class 0, …, K-1 with K >= 2 when num_classes is None, got classes {_checks.shown(found.tolist())}."
         raise ValueError(msg)
     count = len(found) if num_classes is None else _checks.integer("num_classes", num_classes, low=2)
+    _checks.fits("num_classes", 8.0 * count * length, "the scores of all classes and rows")
     if int(found[-1]) >= count:
         msg = f"{name} must hold class numbers below num_classes = {count}, got {int(found[-1])}."
         raise ValueError(msg)
@@ -242,7 +246,7 @@ def scale(name: str, value: float) -> float:
     found = value if beyond else _checks.positive(name, value)
     if not 1 / LARGEST <= found <= LARGEST:
         flat = " A flat prior is inf." if name != "observation_scale" and found > LARGEST else " Use other units."
-        msg = f"{name} must lie between {1 / LARGEST:g} and {LARGEST:g}, got {found:g}.{flat}"
+        msg = f"{name} must lie between {1 / LARGEST:g} and {LARGEST:g}, got {_checks.shown(value)}.{flat}"
         raise ValueError(msg)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.sde.adaptive import corrections
 
+_MOST_SLOPES = 50_000
 START = 1e-9  # in units of the shortest memory: the bias-corrected equation is singular at 0
 
 
@@ -178,7 +180,7 @@ class _Law:
         if self.u0.min() < 0:
             msg = f"second_moment must be >= 0 in every coordinate, got {self.u0.min():g}."
             raise ValueError(msg)
-        self.rate = _checks.positive("learning_rate", rate)
+        self.rate = _checks.within("learning_rate", rate, 1e-150, 1e150)
         self.sigma0 = self.rate / math.sqrt(_checks.integer("batch_size", size))
         self.eps0 = self.rate * _checks.within("eps", eps, 0.0, math.inf)
         self.c2 = (1 - _checks.within("b2", b2, 0.0, 1.0, closed="neither")) / self.rate**2
@@ -191,8 +193,17 @@ class _Law:
 
 
 def _solve(slope: Callable[[float, Array], Array], first: float, end: float, y: Array) -> Array:
-    found = solve_ivp(slope, (first, end), y, method="LSODA", rtol=1e-10, atol=1e-14)
+    asked = itertools.count()
+
+    def counted(s: float, y: Array) -> Array:
+        if next(asked) > _MOST_SLOPES:
+            msg = f"time must be shorter: the equation needs too many steps to reach {end:g}."
+            raise ValueError(msg)
+        return end * slope(s * end, y)
+
+    # in units of the end: LSODA's own first step means nothing to times as small as η²
+    found = solve_ivp(counted, (min(first / end, 1.0), 1.0), y, method="LSODA", rtol=1e-10, atol=1e-14)
     if not found.success:
-        msg = f"time = {end:g} could not be reached: {found.message}"
-        raise RuntimeError(msg)
+        msg = f"time must be such that the equation can be solved, but {end:g} could not be reached: {found.message}"
+        raise ValueError(msg)
     return np.asarray(found.y[:, -1])

@@ -88,6 +88,7 @@ def assert_estimate(
     if error.min() <= 0:
         msg = f"estimate.standard_error must be > 0, got {error.min():g}. Compare exact numbers with numpy.testing."
         raise ValueError(msg)
+    relative = _checks.flag("relative", relative)
     if relative and (target == 0).any():
         msg = "expected must not be 0 when relative=True. Pass relative=False, and detects in the unit of the value."
         raise ValueError(msg)

@@ -133,7 +133,7 @@ def averaging_range(
         return delta - 1 + missed * float(_factors(np.array([math.exp(log_rate) * values[0]]), window, "discrete")[0])
 
     top = math.log(1 / float(values[0]))  # at ηλ = 1 the factor is 1: the iterates are independent
-    low = math.exp(brentq(missing, top - 30, top, xtol=1e-13))
+    low = math.exp(brentq(missing, top - 30 - math.log(window), top, xtol=1e-13))
     return AveragingRange(low, high, low <= high)
 
 
@@ -163,8 +163,9 @@ def averaging_correlation(hessian: ArrayLike, *, learning_rate: float, window: i
     window = _checks.integer("window", window)
     kept = 1 - rates
     gone = _gone(rates, window)
-    spread = window * (1 + kept) / rates - 2 * kept * gone / rates**2
-    return np.asarray(kept * gone**2 / rates**2 / spread)
+    slow = window * rates < 1e-6  # there the difference below has few digits, and the limit 1 − 2x/3 is exact to 1e-12
+    spread = window * rates * (1 + kept) - 2 * kept * gone
+    return np.where(slow, 1 - 2 * window * rates / 3, kept * gone**2 / np.where(slow, 1.0, spread))
 
 
 def _one_pass(num_examples: int, batch_size: int) -> tuple[int, int, float]:

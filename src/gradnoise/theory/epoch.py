@@ -14,6 +14,8 @@ from gradnoise._types import Array
 from gradnoise.theory.modes import mode_gain, mode_transitions
 from gradnoise.theory.powers import power_sums
 
+SLOWEST = 1e-12  # 1 − r in float64 knows r to 1e-16: below this a law of what an epoch forgets would have fewer than four digits
+
 
 def _congruence(blocks: Array, pairs: Array) -> Array:
     """F_i X_ij F_jᵀ for all pairs of modes: blocks (D, b, b), pairs (D, D, b, b)."""
@@ -165,7 +167,7 @@ class Epoch:
 def epoch_of(
     rates: Array, num_examples: int, batch_size: int, momentum: float, nesterov: bool, drop_last: bool
 ) -> Epoch:
-    """Return the epoch of modes with these rates (learning rate times curvature)."""
+    """Return the epoch of modes with these rates (learning rate times curvature), each at least `SLOWEST`."""
     base = mode_transitions(rates, momentum, nesterov)
     rest = 0 if drop_last else num_examples % batch_size
     return Epoch(base, mode_gain(momentum, nesterov), num_examples, batch_size, rest)

@@ -5,6 +5,7 @@ Rates and times beyond float64 are 0 and infinity, without a warning; their loga
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from scipy.integrate import quad, solve_ivp
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 
+_MOST_SLOPES = 20_000  # a smooth path takes 3 000 to 8 000
 _LARGEST_LOG = math.log(sys.float_info.max)
 
 
@@ -296,7 +298,12 @@ def _gain(
     length, edge = end - start, 1e-4
     bend = h * (h - k) / (2 * loss(start) * (h + k)) * (length * edge) ** 2
 
+    asked = itertools.count()
+
     def change(s: float, alpha: Array) -> Array:
+        if next(asked) > _MOST_SLOPES:
+            msg = "loss and slope must be smooth between minimum and saddle, with curvatures of that scale: the path needs too many steps."
+            raise ValueError(msg)
         x = start + length * s
         level, rise = loss(x), slope(x) * math.copysign(1.0, length)
         return 2 * abs(length) / rise * (k * alpha * (1 - alpha) + rise**2 / (2 * level) * (alpha - k / h))

@@ -132,10 +132,11 @@ def linear_regression_evidence(
         msg = f"X must have shape ({len(target)}, D), one row for each y, got shape {design.shape}."
         raise ValueError(msg)
     precision = _checks.positive("prior_precision", prior_precision)
-    variance = _checks.positive("observation_scale", observation_scale) ** 2
+    variance = _checks.within("observation_scale", observation_scale, 1e-150, 1e150) ** 2
     U, s, _ = np.linalg.svd(design, full_matrices=False)
     inside, spread = U.T @ target, variance + s**2 / precision
-    outside = max(float(target @ target - inside @ inside), 0.0)
+    rest = target - U @ inside
+    outside = float(rest @ rest)
     log_det = np.log(spread).sum() + (len(target) - len(s)) * math.log(variance)
     quadratic = (inside**2 / spread).sum() + outside / variance
     return float(-(len(target) * math.log(2 * math.pi) + log_det + quadratic) / 2)

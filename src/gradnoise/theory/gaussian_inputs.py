@@ -58,7 +58,9 @@ def gaussian_inputs_moments(
     size = len(inputs)
     sd = _checks.within("label_noise", label_noise, 0.0, np.inf)
     goal = np.zeros(size) if truth is None else _checks.vector("truth", truth, size)
-    basis, curvatures = modal_basis(inputs + _checks.real("ridge", ridge) * np.eye(size), preconditioner)
+    basis, curvatures = modal_basis(
+        inputs + _checks.real("ridge", ridge) * np.eye(size), preconditioner, "input_covariance"
+    )
     modal = basis.T @ inputs @ basis
     factor = noise_factor(batch_size=batch_size)
     moments = SecondMoments(curvatures, InputNoise.of_gaussian(modal), factor, _checks.momentum(momentum), nesterov)

@@ -71,7 +71,9 @@ def least_squares_tail_exponent(
     curvature = rows.T @ rows / len(rows) + _checks.real("ridge", ridge) * np.eye(rows.shape[1])
     basis, _ = modal_basis(curvature, None)
     particles = _checks.integer("num_particles", num_particles, low=16)
-    steps = _checks.integer("num_steps", num_steps, low=8)
+    name = "batch_size" if size > particles else "num_particles"
+    _checks.fits(name, 16.0 * particles * (8 * size + 32 * rows.shape[1]), "one step")
+    steps = _checks.integer("num_steps", num_steps, low=8, high=100_000)
     seed = _checks.integer("seed", seed, low=0)
     features = rows @ basis
     if features.shape[1] == 1 and _outcomes(len(rows), size, sampling) <= _ENUMERATED:

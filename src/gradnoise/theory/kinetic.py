@@ -15,6 +15,7 @@ from gradnoise.theory.modes import Modes, modes_of
 from gradnoise.theory.noise import batch_noise
 
 _BISECTIONS = 60
+_LARGEST_ANGLE = 1e6  # step times frequency; splittings end at 2
 
 
 class _Setting(NamedTuple):
@@ -256,6 +257,9 @@ def _setting(
     inverse = np.linalg.inv(weight)
     found = modes_of(hessian, _checks.symmetrised(inverse))
     step = _checks.positive("step_size", step_size)
+    if step * math.sqrt(float(found.rates[-1])) > _LARGEST_ANGLE:
+        msg = f"step_size must be smaller: times the fastest frequency it is {step * math.sqrt(float(found.rates[-1])):.3g}, and no scheme is stable beyond {_LARGEST_ANGLE:g}."
+        raise ValueError(msg)
     rubbing = _checks.within("friction", friction, 0.0, math.inf, closed="left")
     return _Setting(noise, weight, found, program_of(scheme), step, rubbing, examples)
 

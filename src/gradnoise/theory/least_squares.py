@@ -244,7 +244,7 @@ def _modal(
     nesterov: bool,
     preconditioner: ArrayLike | None,
 ) -> ModalProblem:
-    if sampling == "shuffled":
+    if isinstance(sampling, str) and sampling == "shuffled":
         msg = (
             "sampling must be 'with_replacement' or 'without_replacement' here, got 'shuffled'. The batches of an epoch depend on one "
             "another, so that the noise is correlated with the parameters; for constant noise stationary_covariance has the law."

@@ -238,3 +238,10 @@ def require_stable(found: Modes, learning_rate: Any, momentum: float, nesterov: 
             f"the learning rate times the largest curvature is {found.rates[-1]:.6g}, at most {edge:.6g} is stable."
         )
         raise ValueError(msg)
+
+
+def require_forgetting(name: str, rates: Array, slowest: float) -> None:
+    """Raise where float64, which has 16 digits, does not hold what one step forgets as the difference of 1 − ηh from 1."""
+    if rates.min() < slowest:
+        msg = f"{name} must be larger: the slowest direction forgets {rates.min():.3g} a step, and float64 holds 1 − ηh from {slowest:g} on."
+        raise ValueError(msg)

@@ -19,6 +19,7 @@ from gradnoise.theory.stationary import stationary_covariance
 Curve = Callable[[Array], ArrayLike]
 LONGEST = 1e11  # steps: the linear system is singular to about one over the time, so float64 has four digits left here
 MOST_NODES = 4000
+MOST_POINTS = 10_000  # the equation's matrix takes 800 MB
 
 
 def diffusion_passage_time(
@@ -66,7 +67,7 @@ def diffusion_passage_time(
     if not low <= start < target:
         msg = f"start must lie in [low, target) = [{low:g}, {target:g}), got {start:g}."
         raise ValueError(msg)
-    grid = np.linspace(low, target, _checks.integer("num_points", num_points, low=101))
+    grid = np.linspace(low, target, _checks.integer("num_points", num_points, low=101, high=10_000_000))
     middle, width = (grid[1:] + grid[:-1]) / 2, grid[1] - grid[0]
     noise = _positive_curve("diffusion", diffusion, middle)
     drift = _curve("slope", slope, middle)
@@ -124,7 +125,7 @@ def chain_passage_time(
     rate = _checks.positive("learning_rate", learning_rate)
     low, target = _checks.real("low", low), _checks.real("target", target)
     start = _checks.within("start", start, low, target)
-    count = _checks.integer("num_points", num_points, low=11)
+    count = _checks.integer("num_points", num_points, low=11, high=MOST_POINTS)
     nodes, weights = np.polynomial.legendre.leggauss(count)
     nodes, weights = low + (nodes + 1) * (target - low) / 2, weights * (target - low) / 2
     points = np.append(nodes, [low, start])
@@ -231,6 +232,9 @@ def bowl_passage_time(
         msg = f"loss_ratio must be > 1, got {ratio:g}."
         raise ValueError(msg)
     count = _checks.integer("num_directions", num_directions)
+    if heat * h < 1e-290:
+        msg = f"curvature must be larger: the noise ηh²/B is {heat * h:.3g}. Change the unit of the parameter."
+        raise ValueError(msg)
     # in units L* = 1, r = √(2/h) s: drift −h s, D = T h (1 + s²)/2; the n − 1 other directions push outwards by (n−1)D/s
     end = np.sqrt(ratio - 1)
 

@@ -16,6 +16,8 @@ from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.stationary import continuous_covariance, linear_chain, stationary_covariance
 
 _TIMES = ("discrete", "continuous")
+_GONE = 800.0  # e^−800 is 0 in float64
+_MOST_TURNS = 1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,10 +281,18 @@ def continuous_autocovariance(
 def _underdamped(rates: Array, modal: Array, lag: float, mu: float) -> Array:
     """Propagate (position, velocity) of each mode by e^{−Ks}, starting from its covariance with the position."""
     pull = rates[:, None] * modal
+    half = (1 - mu) / 2
+    decay = np.where(rates > half**2, half, rates / (half + np.sqrt(np.maximum(half**2 - rates, 0.0))))
+    gone = decay * lag > _GONE
+    if (np.sqrt(rates[~gone]) * lag > _MOST_TURNS).any():
+        msg = f"lag must be shorter, or learning_rate smaller: the velocity swings more than {_MOST_TURNS:g} times in {lag:g} steps, and float64 loses the phase."
+        raise ValueError(msg)
     velocity = -(pull - pull.T) / (2 * (1 - mu))  # Cov(u, φ) = −Cov(φ, u)
     return np.stack(
         [
-            (expm(-np.array([[0.0, -1.0], [rate, 1 - mu]]) * lag) @ np.stack([modal[i], velocity[i]]))[0]
+            np.zeros(len(rates))
+            if gone[i]
+            else (expm(-np.array([[0.0, -1.0], [rate, 1 - mu]]) * lag) @ np.stack([modal[i], velocity[i]]))[0]
             for i, rate in enumerate(rates)
         ]
     )

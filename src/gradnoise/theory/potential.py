@@ -161,13 +161,16 @@ def circulation(hessian: ArrayLike, diffusion: ArrayLike, *, temperature: float)
     heat = _checks.positive("temperature", temperature)
     values, vectors = np.linalg.eigh(hessian)
     local = vectors.T @ diffusion @ vectors
-    sigma = vectors @ (2 * heat * local / np.add.outer(values, values)) @ vectors.T
-    low, high = np.linalg.eigvalsh(sigma)[[0, -1]]
-    if low <= 1e-14 * high:
+    modal = 2 * heat * local / np.add.outer(values, values)
+    spread = np.sqrt(np.maximum(np.diag(modal), 0.0))
+    # judged with unit variances, so that a flat direction, which only wanders far, is not taken for one that noise does not reach
+    unit = modal / np.outer(spread, spread) if spread.min() > 0 else np.zeros_like(modal)
+    if np.linalg.eigvalsh(_checks.symmetrised(unit))[0] <= 1e-14:
         msg = "diffusion must reach every direction, but the stationary covariance is singular. Work in the directions that move, or add isotropic noise."
         raise ValueError(msg)
+    sigma = vectors @ modal @ vectors.T
     swirl = vectors @ _antisymmetric(values, local) @ vectors.T
-    potential = heat * np.linalg.inv(sigma)
+    potential = heat * vectors @ (np.linalg.inv(unit) / np.outer(spread, spread)) @ vectors.T
     return Circulation(
         (swirl - swirl.T) / 2, _checks.symmetrised(potential), _checks.symmetrised(sigma), diffusion, heat
     )

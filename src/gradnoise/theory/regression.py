@@ -163,6 +163,9 @@ class ModalProblem:
     def solve(self, learning_rate: float, mean: Array, fixed: Array) -> LeastSquaresMoments:
         """Return the record for the noise S = fixed + f K(Σ), `fixed` (r, r) per step in modes."""
         rate = _checks.positive("learning_rate", learning_rate)
+        if (slowest := rate * float(self.moments.curvatures.min())) < 1e-140:  # its square divides
+            msg = f"learning_rate must be larger: times the smallest curvature it is {slowest:.3g}, and float64 needs 1e-140."
+            raise ValueError(msg)
         if rate >= self.moments.edge:
             msg = (
                 f"learning_rate must be below the second-moment edge {self.moments.edge:.6g}, got {rate:.6g}: "
@@ -186,15 +189,18 @@ class ModalProblem:
         )
 
 
-def modal_basis(hessian: Array, preconditioner: ArrayLike | None) -> tuple[Array, Array]:
-    """Return (B, h) of the directions with curvature; ValueError where a curvature is negative."""
+def modal_basis(hessian: Array, preconditioner: ArrayLike | None, inputs: str = "X") -> tuple[Array, Array]:
+    """Return (B, h) of the directions with curvature; ValueError where a curvature is negative. `inputs`: the argument to name."""
     found = modes_of(hessian, checked_preconditioner(1.0, preconditioner, len(hessian)))
     floor = 10 * len(hessian) * np.finfo(np.float64).eps * np.abs(found.rates).max()
     if found.rates[0] < -floor:
-        msg = f"ridge must leave no negative curvature, but the smallest eigenvalue of X'X/N + ridge (times P) is {found.rates[0]:.6g}."
+        msg = f"ridge must leave no negative curvature, but the smallest eigenvalue of the curvature (times P) is {found.rates[0]:.6g}."
         raise ValueError(msg)
     kept = found.rates > floor
     if not kept.any():
-        msg = "X must not be zero: the loss has no curvature."
+        msg = f"{inputs} must not be zero: the loss has no curvature."
+        raise ValueError(msg)
+    if not 1e-145 < found.rates[-1] < 1e145:  # their squares are needed
+        msg = f"{inputs} and preconditioner must make curvatures between 1e-145 and 1e145, but the largest is {found.rates[-1]:.3g}. Change their unit."
         raise ValueError(msg)
     return found.basis[:, kept], found.rates[kept]

@@ -8,8 +8,16 @@ import numpy as np
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.theory.epoch import epoch_of
-from gradnoise.theory.modes import Modes, checked_preconditioner, checked_rates, modes_of, rate_edge, require_stable
+from gradnoise.theory.epoch import SLOWEST, epoch_of
+from gradnoise.theory.modes import (
+    Modes,
+    checked_preconditioner,
+    checked_rates,
+    modes_of,
+    rate_edge,
+    require_forgetting,
+    require_stable,
+)
 
 
 def shuffled_covariance(
@@ -120,12 +128,13 @@ def shuffled_weights(
     examples, mu = _checks.integer("num_examples", num_examples), _checks.momentum(momentum)
     size = _checks.batch_size(batch_size, examples, "shuffled")
     values = checked_rates(rates, edge=rate_edge(momentum=mu, nesterov=nesterov))
+    require_forgetting("rates", values, SLOWEST)
     epoch = epoch_of(values, examples, size, mu, nesterov, _checks.drop_last(drop_last))
-    if position == "mean":
-        return np.asarray(epoch.mean()[..., 0, 0])
-    if position == "end":
-        return np.asarray(epoch.ends()[..., 0, 0])
     if isinstance(position, str):
+        if position == "mean":
+            return np.asarray(epoch.mean()[..., 0, 0])
+        if position == "end":
+            return np.asarray(epoch.ends()[..., 0, 0])
         msg = f"position must be 'mean', 'end' or a step of the epoch (0 to {epoch.steps}), got {position!r}."
         raise ValueError(msg)
     return np.asarray(epoch.after(_checks.integer("position", position, low=0, high=epoch.steps))[..., 0, 0])
@@ -259,6 +268,7 @@ def _prepared(
     size, mu = _checks.batch_size(batch_size, examples, "shuffled"), _checks.momentum(momentum)
     found = modes_of(hessian, checked_preconditioner(learning_rate, preconditioner, len(covariance)))
     require_stable(found, learning_rate, mu, nesterov)
+    require_forgetting("learning_rate", found.rates, SLOWEST)
     setting = {"num_examples": examples, "batch_size": size, "momentum": mu, "nesterov": nesterov}
     setting["drop_last"] = _checks.drop_last(drop_last)
     return found, found.gradient_noise(covariance), setting

@@ -6,6 +6,8 @@ import math
 
 from gradnoise import _checks
 
+_LARGEST_POWER = 700.0
+
 
 def stable_scale(
     *, curvature: float, noise_scale: float, alpha: float, learning_rate: float, batch_size: int, time: str = "discrete"
@@ -40,13 +42,13 @@ def stable_scale(
     h, sigma = _checks.positive("curvature", curvature), _checks.positive("noise_scale", noise_scale)
     index = _checks.within("alpha", alpha, 0.0, 2.0, closed="right")
     rate, batch = _checks.positive("learning_rate", learning_rate), _checks.integer("batch_size", batch_size)
-    step = sigma * batch ** (1 / index - 1)
+    log_step = math.log(sigma) + (1 / index - 1) * math.log(batch)
     if _checks.one_of("time", time, ("discrete", "continuous")) == "continuous":
-        return float(step * (rate ** (index - 1) / (index * h)) ** (1 / index))
+        return _exponential("alpha", log_step + ((index - 1) * math.log(rate) - math.log(index) - math.log(h)) / index)
     if rate * h >= 2:
         msg = f"learning_rate must be below the stability edge {2 / h:.6g}, got {rate:.6g}."
         raise ValueError(msg)
-    return float(rate * step * (1 - abs(1 - rate * h) ** index) ** (-1 / index))
+    return _exponential("alpha", math.log(rate) + log_step - _log_forgotten(rate, h, index) / index)
 
 
 def stable_exit_time(*, half_width: float, noise_scale: float, alpha: float) -> float:
@@ -74,5 +76,29 @@ def stable_exit_time(*, half_width: float, noise_scale: float, alpha: float) -> 
     79.267
     """
     index = _checks.within("alpha", alpha, 0.0, 2.0, closed="neither")
-    ratio = _checks.positive("half_width", half_width) / _checks.positive("noise_scale", noise_scale)
-    return float(math.pi * ratio**index / (2 * math.gamma(index) * math.sin(math.pi * index / 2)))
+    width, scale = _checks.positive("half_width", half_width), _checks.positive("noise_scale", noise_scale)
+    sine = math.sin(math.pi * (index if index < 1 else 2 - index) / 2)  # of the nearer end: sin π has no digits
+    jumps = math.log(2 / math.pi * sine) + math.lgamma(index)
+    return _exponential("noise_scale", index * (math.log(width) - math.log(scale)) - jumps)
+
+
+def _log_forgotten(rate: float, curvature: float, index: float) -> float:
+    """Ln(1 − |1 − ηh|^α), with its digits where ηh or α is small."""
+    r = rate * curvature
+    if r == 1:
+        return 0.0
+    if r < 1e-9:
+        log_decay = math.log(rate) + math.log(curvature)
+    else:
+        log_decay = math.log(-(math.log1p(-r) if r < 1 else math.log(r - 1)))
+    decay = log_decay + math.log(index)  # ln of −α ln|1 − ηh|
+    return decay if decay < -20 else math.log(-math.expm1(-math.exp(decay)))
+
+
+def _exponential(name: str, power: float) -> float:
+    if abs(power) > _LARGEST_POWER:
+        msg = (
+            f"{name} gives a result of e^{power:.4g}, beyond float64: it must lie nearer to the other arguments' sizes."
+        )
+        raise ValueError(msg)
+    return math.exp(power)

@@ -7,7 +7,14 @@ import numpy as np
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
 from gradnoise.theory.chain import LinearChain
-from gradnoise.theory.modes import checked_preconditioner, checked_rates, modes_of, rate_edge, require_stable
+from gradnoise.theory.modes import (
+    checked_preconditioner,
+    checked_rates,
+    modes_of,
+    rate_edge,
+    require_forgetting,
+    require_stable,
+)
 from gradnoise.theory.noise import batch_noise
 from gradnoise.theory.shuffled import shuffled_covariance
 
@@ -289,7 +296,9 @@ def chain_from_noise(
     added = (
         np.zeros((size, size)) if injected is None else _checks.symmetric("injected", injected, size, definite="semi")
     )
-    require_stable(modes_of(hessian, scaled), learning_rate, mu, nesterov)
+    found = modes_of(hessian, scaled)
+    require_stable(found, learning_rate, mu, nesterov)
+    require_forgetting("learning_rate", found.rates, 1e-15)
     step = scaled * np.eye(size) if np.ndim(scaled) == 0 else np.asarray(scaled)
     return _assemble(step @ hessian, step, noise, added, mu, nesterov)
 

@@ -144,9 +144,6 @@ def multiplier_tail_exponent(multipliers: ArrayLike, weights: ArrayLike | None =
     1.0
     """
     size = np.abs(_checks.vector("multipliers", multipliers))
-    if not size.size:
-        msg = "multipliers must not be empty."
-        raise ValueError(msg)
     share = np.full(len(size), 1 / len(size)) if weights is None else _checks.vector("weights", weights, len(size))
     if share.min() < 0 or abs(share.sum() - 1) > 1e-9:
         msg = f"weights must be probabilities that sum to 1, got a sum of {share.sum():.6g}."
@@ -209,8 +206,10 @@ def tail_exponent_estimate(
     hessian = _checks.symmetric("hessian", hessian, definite="positive")
     rate, batch = _checks.positive("learning_rate", learning_rate), _checks.integer("batch_size", batch_size)
     particles = _checks.integer("num_particles", num_particles, low=8 * _GROUPS) // _GROUPS
-    steps, seed = _checks.integer("num_steps", num_steps, low=20), _checks.integer("seed", seed, low=0)
+    steps, seed = _checks.integer("num_steps", num_steps, low=20, high=100_000), _checks.integer("seed", seed, low=0)
     root = np.linalg.cholesky(hessian)
+    name = "batch_size" if batch > particles else "num_particles"
+    _checks.fits(name, 32.0 * particles * batch * len(root), "the inputs of one step of a group")
     stiffest = rate / batch * float(np.linalg.eigvalsh(hessian)[-1])
 
     def growth(kappa: float, group: int) -> float:
