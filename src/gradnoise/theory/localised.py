@@ -81,7 +81,7 @@ def learning_coefficient(
     if step >= edge:
         msg = f"step_size must be below the stability edge {edge:.6g}, got {step:.6g}."
         raise ValueError(msg)
-    require_forgetting("step_size", step / 2 * np.linalg.eigvalsh(force), 1e-15)
+    require_forgetting("step_size", np.asarray(step / 2 * np.linalg.eigvalsh(force)), 1e-15)
     chain = chain_from_noise(
         force,
         batch_noise(per_example, batch_size=batch_size) * strength**2,
