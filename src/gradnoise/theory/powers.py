@@ -37,10 +37,11 @@ def stein(transition: ArrayLike, noise: ArrayLike) -> Array:
     """
     power = _checks.square("transition", transition)
     total = _checks.square("noise", noise, len(power))
+    even = bool((total == total.T).all())  # then so is the sum, but for the rounding of some processors
     for _ in range(_DOUBLINGS):
         size = np.abs(power).max()
         if size**2 <= NEGLIGIBLE / len(power) ** 2:
-            return total
+            return _checks.symmetrised(total) if even else total
         if size > 1e30:  # no stable chain swings that far
             break
         total = total + power @ total @ power.T
