@@ -25,7 +25,7 @@ from harness import Goal, Variant  # noqa: E402
 from problems import synthetic, wine  # noqa: E402
 
 import gradnoise as gn  # noqa: E402
-from gradnoise.engine import execution  # noqa: E402
+from gradnoise.engine import loop as execution  # noqa: E402
 from gradnoise.engine.job import State  # noqa: E402
 
 Group = tuple[str, list[Variant], str, list[Goal]]  # title, contestants, base, goals

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import gradnoise as gn
-from gradnoise.engine import execution
+from gradnoise.engine import loop as execution
 
 STEPS, EVERY = 40_000, 10
 

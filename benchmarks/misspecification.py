@@ -16,8 +16,8 @@ import numpy as np
 import scipy.stats
 
 import gradnoise as gn
-from gradnoise.infer.misspecification import Fit, fit_of
-from gradnoise.infer.widths import prior_curvature
+from gradnoise.infer.verdicts.misspecification import Fit, fit_of
+from gradnoise.infer.verdicts.sandwich import prior_curvature
 from gradnoise.mode.search import NotAMinimum
 
 Random = np.random.Generator

@@ -1,7 +1,7 @@
 """Mutation score of the closed forms: random defects in theory, sde and scaling, and whether any test sees them.
 
     python benchmarks/mutants.py --count 1500 --resume            # goes on where the record ends
-    python benchmarks/mutants.py --module theory/chain.py --count 50
+    python benchmarks/mutants.py --module theory/linear/chain.py --count 50
     python benchmarks/mutants.py --again survived --tests tests/theory/test_survivors.py    # after new tests: the survivors alone
 
 The tests are collected once. A first pass notes which functions every test calls, and how long it takes. Each mutant then lives in a fork:
@@ -183,7 +183,7 @@ def campaign(forks: Forks, arguments: argparse.Namespace) -> None:
     """Choose mutants, run them, write the record, print the score."""
     known = read_record() if arguments.resume or arguments.again else {}
     everything = [
-        m for room in ROOMS for path in sorted((SOURCE / room).glob("*.py")) for m in mutants_of(path, SOURCE)
+        m for room in ROOMS for path in sorted((SOURCE / room).rglob("*.py")) for m in mutants_of(path, SOURCE)
     ]
     wanted = [m for m in chosen(everything, arguments) if arguments.again or m.key not in known]
     if arguments.again:
@@ -259,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--module", nargs="+", default=[""], help="theory/chain.py, or theory/")
+    parser.add_argument("--module", nargs="+", default=[""], help="theory/linear/chain.py, or theory/")
     parser.add_argument("--least", type=int, default=25, help="mutants of every module, before the rest of --count")
     parser.add_argument("--patience", type=float, default=math.inf, help="seconds of tests a mutant must survive")
     parser.add_argument("--resume", action="store_true")

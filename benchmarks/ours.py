@@ -9,12 +9,12 @@ from harness import Variant
 from problems import Setting
 
 import gradnoise as gn
-from gradnoise.engine import execution
-from gradnoise.engine.driver import initial_params
+from gradnoise.engine import loop as execution
 from gradnoise.engine.job import Job
 from gradnoise.engine.parallel import Program, Task
-from gradnoise.engine.plan import make_plan
 from gradnoise.engine.recorders import as_recorders
+from gradnoise.engine.simulation import initial_params
+from gradnoise.engine.sizes import make_plan
 
 KEY = 3
 

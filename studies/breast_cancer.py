@@ -14,7 +14,7 @@ from sklearn.datasets import load_breast_cancer
 
 import gradnoise as gn
 from gradnoise.infer import gaussian, laplace
-from gradnoise.infer.planners import PLANNERS
+from gradnoise.infer.choice.plan import PLANNERS
 from gradnoise.mode import find_mode
 from gradnoise.problem import Problem
 from studies import recording

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 import gradnoise as gn
-from gradnoise.infer.large import plan_large_sgd
+from gradnoise.infer.large.large_plan import plan_large_sgd
 from studies import recording
 
 DATA = Path(os.environ.get("GRADNOISE_DATA", Path(__file__).parents[2] / "shared" / "data"))

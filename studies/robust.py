@@ -17,8 +17,8 @@ import scipy.linalg
 
 import gradnoise as gn
 from gradnoise._types import Array
-from gradnoise.infer.ratios import along_directions, spread
-from gradnoise.infer.tuned_sgd import plan_constant_sgd
+from gradnoise.infer.samplers.constant_sgd import plan_constant_sgd
+from gradnoise.infer.verdicts.ratios import along_directions, spread
 from gradnoise.measure import GaussianLaw
 from gradnoise.models import robust_linear_regression
 from gradnoise.problem import Problem

@@ -20,11 +20,11 @@ from scipy.optimize import brentq
 import gradnoise as gn
 from gradnoise._types import Array
 from gradnoise.infer import gaussian, laplace
-from gradnoise.infer.linear_plans import from_chain
-from gradnoise.infer.planned import Plan
-from gradnoise.infer.planners import PLANNERS
-from gradnoise.infer.sampler import place
-from gradnoise.infer.truth import _one_chain as one_nuts_chain
+from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.plans.chain_plan import from_chain
+from gradnoise.infer.plans.place import place
+from gradnoise.infer.plans.plan import Plan
+from gradnoise.infer.samplers.nuts import _one_chain as one_nuts_chain
 from gradnoise.mode import find_mode
 from gradnoise.problem import Problem
 from studies import recording

@@ -12,8 +12,8 @@ import numpy as np
 
 from gradnoise._types import Array
 from gradnoise.engine.chunk import take
-from gradnoise.engine.driver import initial_params
-from gradnoise.infer.planned import Plan
+from gradnoise.engine.simulation import initial_params
+from gradnoise.infer.plans.plan import Plan
 from gradnoise.stream import Spec, Stream, chain_keys
 
 MEMORIES = 2  # autocorrelation times between draws: neighbours are correlated by e⁻⁴

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ NO_JAX = {
 
 
 def unit_of(module: str) -> str:
-    """gradnoise.theory.chain -> theory."""
+    """gradnoise.theory.linear.chain -> theory."""
     unit = module.split(".")[1] if "." in module else "__init__"
     return "__init__" if unit == "__version__" else unit
 
@@ -147,7 +149,10 @@ def shadowed(sources: dict[str, str]) -> set[str]:
 
 def test_no_module_has_the_name_of_a_public_function_beside_it():
     assert shadowed(modules(ROOT)) == set()
-    planted = {"gradnoise.oracles": "from gradnoise.oracles.smooth import gaussian", "gradnoise.oracles.gaussian": ""}
+    planted = {
+        "gradnoise.oracles": "from gradnoise.oracles.full_batches import gaussian",
+        "gradnoise.oracles.gaussian": "",
+    }
     assert shadowed(planted) == {"gradnoise.oracles.gaussian"}
     planted["gradnoise.oracles"] = "from gradnoise.oracles import gaussian"  # the module itself
     assert shadowed(planted) == set()
@@ -199,10 +204,144 @@ def test_a_planted_cycle_is_reported():
 def test_what_is_allowed_is_not_reported():
     allowed = {
         "gradnoise": "from gradnoise.engine import simulate",
-        "gradnoise.theory.chain": "import numpy\nfrom gradnoise import _checks\nfrom gradnoise._types import Array",
-        "gradnoise.engine.driver": "import jax\nfrom gradnoise.processes import compose\nfrom gradnoise.engine.run import Run",
+        "gradnoise.theory.linear.chain": "import numpy\nfrom gradnoise import _checks\nfrom gradnoise._types import Array",
+        "gradnoise.engine.simulation": "import jax\nfrom gradnoise.processes import compose\nfrom gradnoise.engine.run import Run",
         "gradnoise.engine.run": "from gradnoise import __version__\nfrom gradnoise.results import Estimate",
         "gradnoise._checks": "from gradnoise._types import Array",
         "gradnoise.cli": "import gradnoise\nfrom gradnoise import pages",
     }
     assert breaches(allowed) == []
+
+
+# --- rooms: packages of many names hold folders, and a file bears the name that it exports
+
+ROOMED = ("theory", "infer", "measure")
+MOST_FILES = 15
+LONGEST_CHAIN = 25  # modules that must load before the top one, counted with it; it may only shrink
+# public names that share no word with the file or the room that defines them: the list may only shrink
+UNSHARED = {
+    "NotAMinimum", "Condition", "Scaled", "ema", "ema_shift", "max_factor_for_linear", "max_kappa", "max_learning_rate_for_sde",
+    "scale_invariant_norm", "mlp", "NotConverged", "Standardisation", "bundled", "example", "openml", "split", "standardise",
+    "effective_sample_size", "kl_floor", "Interrupted", "Report", "StageFailed", "report", "rerender", "noise_alignment",
+    "predicted_against_simulated", "variance_ratios", "Decreasing", "sample", "Gaussian", "difference_covariance", "gaussian",
+    "InsensitiveSample", "Passed", "assert_covariance", "assert_fails", "assert_mean", "assert_uniform", "declare", "declared",
+    "Divergence", "Failure", "resume",
+}  # fmt: skip
+
+
+def room_of(module: str) -> str | None:
+    """gradnoise.theory.linear.chain -> theory.linear."""
+    parts = module.split(".")
+    return ".".join(parts[1:3]) if len(parts) > 3 and parts[1] in ROOMED else None
+
+
+def rooms(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which rooms of its own package each room imports."""
+    known = set(sources) | {f"{m}.__init__" for m in sources if any(o.startswith(f"{m}.") for o in sources)}
+    out: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        if room := room_of(module):
+            others = {room_of(target) or room_of(f"{target}.x") for _, target in imports(source, module, known)}
+            mine = {other for other in others if other and other != room and other.split(".")[0] == room.split(".")[0]}
+            out.setdefault(room, set()).update(mine)
+    return out
+
+
+def test_rooms_stand_on_each_other_and_none_is_full():
+    sources = modules(ROOT)
+    found = rooms(sources)
+    assert len(found) > 15
+    assert cycles(found) == []
+    for package in ROOMED:
+        files = [m for m in sources if room_of(m) and m.split(".")[1] == package]
+        for room in {room_of(m) for m in files}:
+            assert sum(room_of(m) == room for m in files) <= MOST_FILES, room
+        beside = [m for m in sources if m.split(".")[1:2] == [package] and len(m.split(".")) == 3]
+        assert all(any(o.startswith(f"{m}.") for o in sources) for m in beside), f"{package} holds rooms, not modules"
+    planted = {
+        "gradnoise.theory.linear.chain": "from gradnoise.theory.tails.stable import f",
+        "gradnoise.theory.tails.stable": "from gradnoise.theory.linear.modes import g",
+    }
+    assert cycles(rooms(planted)) == [["theory.linear", "theory.tails", "theory.linear"]]
+
+
+def words(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)}
+
+
+def related(one: str, other: str) -> bool:
+    """One word: the same, or another form of it (plan and plans, sample and sampling)."""
+    shared = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one == other or shared >= 5 or (shared >= 4 and shared == min(len(one), len(other)))
+
+
+def strangers(sources: dict[str, str]) -> set[str]:
+    """Public names of packages that share no word with the file or the folder of their `def` or `class`."""
+    out = set()
+    for package, source in sources.items():
+        if package.split(".")[-1].startswith("_") or not any(m.startswith(f"{package}.") for m in sources):
+            continue
+        public = {
+            element.value
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__" and isinstance(node.value, ast.List)
+            for element in node.value.elts
+            if isinstance(element, ast.Constant)
+        }  # fmt: skip
+        for module, text in sources.items():
+            if module.startswith(f"{package}.") or module == package:
+                near = words("_".join(module.split(".")[-2:]))
+                defined = {n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+                for name in defined & public:
+                    if not any(related(a, b) for a in words(name) for b in near):
+                        out.add(name)
+    return out
+
+
+def test_a_file_bears_the_name_that_it_exports():
+    found = strangers(modules(ROOT))
+    assert found <= UNSHARED, f"no word in common with file or room: {sorted(found - UNSHARED)}"
+    assert found >= UNSHARED, f"mended, so take them off the list: {sorted(UNSHARED - found)}"
+    planted = {"gradnoise.infer": '__all__ = ["constant_sgd", "nuts"]', "gradnoise.infer.tuned": "def constant_sgd(): pass", "gradnoise.infer.nuts": "def nuts(): pass"}  # fmt: skip
+    assert strangers(planted) == {"constant_sgd"}
+
+
+def longest_chain(sources: dict[str, str]) -> list[str]:
+    """The longest chain of imports at module level; a package's face stands for the module that defines the name, or for all."""
+    known = set(sources) | {f"{m}.__init__" for m in sources if any(o.startswith(f"{m}.") for o in sources)}
+    tops = {m: [n for n in ast.parse(s).body if isinstance(n, ast.Import | ast.ImportFrom)] for m, s in sources.items()}
+    origin = {
+        (m, a.asname or a.name): n.module
+        for m in sources if f"{m}.__init__" in known
+        for n in tops[m] if isinstance(n, ast.ImportFrom) and n.module
+        for a in n.names
+    }  # fmt: skip
+
+    def targets(module: str) -> set[str]:
+        out = set()
+        for node in tops[module]:
+            for a in node.names:
+                stem = node.module if isinstance(node, ast.ImportFrom) else a.name
+                whole = f"{stem}.{a.name}"
+                out.add(whole if whole in sources else origin.get((stem, a.name), stem))
+        return {t for t in out if t in sources and t != module}
+
+    @functools.cache
+    def chain(module: str) -> tuple[str, ...]:
+        below = max((chain(t) for t in targets(module)), key=len, default=())
+        face = f"{module}.__init__" in known and not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.parse(sources[module]).body)  # fmt: skip
+        return below if face else (module, *below)
+
+    return list(max(map(chain, sources), key=len))
+
+
+def test_the_chain_of_imports_is_short():
+    found = longest_chain(modules(ROOT))
+    assert len(found) == LONGEST_CHAIN, " <- ".join(found)
+    planted = {
+        "gradnoise.a": "from gradnoise.b import f\nfrom gradnoise import d",
+        "gradnoise.b": "from gradnoise.b.deep import f",
+        "gradnoise.b.deep": "import numpy",
+        "gradnoise.d": "def late():\n    from gradnoise.a import x",
+    }
+    assert longest_chain(planted) == ["gradnoise.a", "gradnoise.b.deep"]

@@ -14,7 +14,8 @@ import optax
 import pytest
 
 import gradnoise as gn
-from gradnoise.engine import execution, plan
+from gradnoise.engine import loop as execution
+from gradnoise.engine import sizes as plan
 
 MODELS = ["linear", "logistic", "softmax", "mlp"]
 STEPS, BURN_IN = 1500, 301

@@ -15,7 +15,8 @@ import optax
 import pytest
 
 import gradnoise as gn
-from gradnoise.engine import checkpoint, execution
+from gradnoise.engine import checkpoint
+from gradnoise.engine import loop as execution
 from gradnoise.engine.chunk import chunk, compiled
 from gradnoise.engine.job import State
 
@@ -373,7 +374,7 @@ def test_init_forms(linear: gn.Problem) -> None:
         assert run.state.shape == (5, d)
     again = simulate(linear, num_steps=3, num_chains=5, init=run, record=None)
     assert (again.state != run.state).any()
-    from gradnoise.engine.driver import initial_params
+    from gradnoise.engine.simulation import initial_params
 
     drawn = initial_params(linear, (np.full(d, 2.0), covariance), 20_000, 0)
     gn.testing.assert_covariance(drawn, covariance, mean=np.full(d, 2.0), false_fail=1e-7, detects=0.1)

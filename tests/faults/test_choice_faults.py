@@ -12,16 +12,17 @@ import pytest
 
 import gradnoise as gn
 from gradnoise import derivatives
-from gradnoise.infer import Refused, choose, plan, way_out
-from gradnoise.infer.hyperparameters import joint_problem
-from gradnoise.infer.judgement import Verdict
-from gradnoise.infer.learning_laws import own_law_of
-from gradnoise.infer.learnt_hyperparameters import VariationalEM, judged
-from gradnoise.infer.search import TIE, step_cost, undercuts
-from gradnoise.infer.thrown import why_thrown
-from gradnoise.measure import score_averages
+from gradnoise.infer import Refused, choose, plan
+from gradnoise.infer.choice import way_out
+from gradnoise.infer.choice.search import TIE, step_cost, undercuts
+from gradnoise.infer.hyperparameters.variational_em_result import VariationalEM, judged
+from gradnoise.infer.minima.hyperparameters import joint_problem
+from gradnoise.infer.minima.learning_laws import own_law_of
+from gradnoise.infer.plans.why_thrown import why_thrown
+from gradnoise.infer.verdicts.verdict import Verdict
+from gradnoise.measure.dense import score_averages
 from gradnoise.results import Estimate
-from gradnoise.theory.chain import LinearChain, longest_memory
+from gradnoise.theory.linear.chain import LinearChain, longest_memory
 
 
 def logistic(seed: int = 0, rows: int = 200, columns: int = 3, prior: float = 1.0) -> gn.Problem:
@@ -132,7 +133,7 @@ def test_no_more_is_planned_than_can_win(monkeypatch: pytest.MonkeyPatch) -> Non
         made.append(method)
         return plan(method, *arguments, **settings)
 
-    monkeypatch.setattr("gradnoise.infer.choice.plan", counted)
+    monkeypatch.setattr("gradnoise.infer.choice.choose.plan", counted)
     r = np.random.default_rng(0)
     x = r.normal(size=(4000, 3))
     problem = gn.models.linear_regression(x, x @ [1.0, -1.0, 0.5] + r.normal(size=4000), 1.0, 1.0, intercept=False)
@@ -266,7 +267,7 @@ def test_the_time_of_nuts_grows_with_draws_and_chains() -> None:
     """The prediction counts gradients: twice the draws beside the warm-up of 500, 16 gradients each."""
     problem = logistic()
     mode = gn.find_mode(problem)
-    from gradnoise.infer import truth
+    from gradnoise.infer.samplers import nuts as truth
 
     one = truth.nuts_seconds(problem, mode, num_draws=100, num_chains=2)
     assert truth.COMPILATION < one < truth.COMPILATION + 600

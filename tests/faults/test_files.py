@@ -22,7 +22,8 @@ import xarray
 
 import gradnoise as gn
 from gradnoise import _text, infer, pages
-from gradnoise.engine import checkpoint, execution
+from gradnoise.engine import checkpoint
+from gradnoise.engine import loop as execution
 from gradnoise.engine import run as runs
 from gradnoise.infer import Posterior, Verdict
 from gradnoise.pages import produce
@@ -314,7 +315,7 @@ def test_files_of_other_versions_are_named(tmp_path: Path, monkeypatch: pytest.M
     """A3: a file without checksums is refused, with the reason; it is not read unchecked."""
     monkeypatch.setattr(checkpoint, "FORMAT", 1)
     path = simulate().save(tmp_path / "ck")
-    monkeypatch.setattr("gradnoise.infer.stored.LAYOUT", 1)
+    monkeypatch.setattr("gradnoise.infer.posteriors.stored.LAYOUT", 1)
     old = by_hand(("a",)).save(tmp_path / "q.nc")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"ck has layout 1 and not 2: another version of gradnoise wrote it"):

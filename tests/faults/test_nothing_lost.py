@@ -15,13 +15,16 @@ import pytest
 
 import gradnoise as gn
 from gradnoise import infer
-from gradnoise.infer import choice, empirical_bayes, posterior, truth
-from gradnoise.infer.judgement import judge
-from gradnoise.infer.large import LargePlan
-from gradnoise.infer.planned import Plan
-from gradnoise.infer.ratios import divergence
-from gradnoise.infer.rounding import rounding_of
-from gradnoise.infer.shape import shape_of
+from gradnoise.infer.choice import choose as choice
+from gradnoise.infer.hyperparameters import variational_em as empirical_bayes
+from gradnoise.infer.large.large_plan import LargePlan
+from gradnoise.infer.plans.plan import Plan
+from gradnoise.infer.posteriors import posterior
+from gradnoise.infer.samplers import nuts as truth
+from gradnoise.infer.verdicts.ratios import divergence
+from gradnoise.infer.verdicts.rounding import rounding_of
+from gradnoise.infer.verdicts.shape import shape_of
+from gradnoise.infer.verdicts.verdict import judge
 
 ERRORS = (np.linalg.LinAlgError, ValueError, FloatingPointError, MemoryError, ZeroDivisionError, RuntimeError, OSError)
 LENGTH: dict[str, Any] = {"num_draws": 40, "num_chains": 2, "progress": False}
@@ -66,29 +69,29 @@ def check(found: Any, shape: tuple[int, ...], error: type[Exception]) -> None:
 
 
 JUDGES = [
-    "verification.simulated",
-    "verification.strayed_chains",
-    "verification.shape_of",
-    "verification.doubled",
-    "planned.judge",
-    "planned.rounding_of",
-    "planned.widths_at",
-    "planned.Plan.effective_draws",
-    "planned.Plan.law_nearness",
-    "judgement._simulated",
-    "judgement._chains",
-    "judgement._by_design",
-    "judgement.of_law",
-    "judgement.about_widths",
-    "judgement._still",
-    "judgement.divergence",
-    "judgement.along_directions",
-    "judgement.axes",
-    "ratios.spread",
-    "ratios.theory.gaussian_kl",
-    "judgement.diagnose.kl_floor",
-    "judgement.stats.norm.isf",
-    "shape._negentropy",
+    "verdicts.verification.simulated",
+    "verdicts.verification.strayed_chains",
+    "verdicts.verification.shape_of",
+    "verdicts.verification.doubled",
+    "plans.plan.judge",
+    "plans.plan.rounding_of",
+    "plans.plan.widths_at",
+    "plans.plan.Plan.effective_draws",
+    "plans.plan.Plan.law_nearness",
+    "verdicts.verdict._simulated",
+    "verdicts.verdict._chains",
+    "verdicts.verdict._by_design",
+    "verdicts.verdict.of_law",
+    "verdicts.verdict.about_widths",
+    "verdicts.verdict._still",
+    "verdicts.verdict.divergence",
+    "verdicts.verdict.along_directions",
+    "verdicts.verdict.axes",
+    "verdicts.ratios.spread",
+    "verdicts.ratios.theory.gaussian_kl",
+    "verdicts.verdict.diagnose.kl_floor",
+    "verdicts.verdict.stats.norm.isf",
+    "verdicts.shape._negentropy",
 ]
 
 
@@ -97,7 +100,7 @@ def test_every_judge_may_raise(number: int, name: str, made: Any, monkeypatch: p
     """B1: what a judge raises after the run cost all draws."""
     fresh, error = dataclasses.replace(made.plan), ERRORS[number % len(ERRORS)]
     monkeypatch.setattr(f"{ROOM}.{name}", raising(error))
-    if name == "planned.rounding_of":  # asked before the run too, where an error is no loss
+    if name == "plans.plan.rounding_of":  # asked before the run too, where an error is no loss
         monkeypatch.setattr(Plan, "rounding", lambda plan, dtype: rounding_once(plan, dtype, error))
     check(fresh.run(**LENGTH), (2, 40, 2), error)
 
@@ -118,7 +121,7 @@ def test_whatever_is_raised(error: type[Exception], made: Any, monkeypatch: pyte
 
 def test_what_the_other_judges_found_is_still_said(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1: one judge that fails does not silence the others."""
-    monkeypatch.setattr(f"{ROOM}.verification.shape_of", raising(ValueError))
+    monkeypatch.setattr(f"{ROOM}.verdicts.verification.shape_of", raising(ValueError))
     verdict = dataclasses.replace(made.plan).run(**LENGTH).verdict
     assert any("Simulated variances are" in reason for reason in verdict.reasons)
     assert verdict.numbers["rank"] == 2
@@ -126,7 +129,7 @@ def test_what_the_other_judges_found_is_still_said(made: Any, monkeypatch: pytes
 
 def test_ctrl_c_while_judging(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1: Ctrl-C after the last step leaves the run with the exception, as during the run."""
-    monkeypatch.setattr(f"{ROOM}.verification.shape_of", raising(KeyboardInterrupt))  # type: ignore[arg-type]
+    monkeypatch.setattr(f"{ROOM}.verdicts.verification.shape_of", raising(KeyboardInterrupt))  # type: ignore[arg-type]
     with pytest.raises(gn.engine.Interrupted) as stopped:
         dataclasses.replace(made.plan).run(**LENGTH)
     assert stopped.value.run.draws.shape == (2, 40, 2)
@@ -144,7 +147,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 def test_every_sampler(method: str, problem: Any, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1, every path: another sampler, and going on with it."""
     plan = infer.plan(method, problem, batch_size=8, mode=made.mode, law=made.law, **OTHERS[method])
-    monkeypatch.setattr(f"{ROOM}.verification.shape_of", raising(np.linalg.LinAlgError))
+    monkeypatch.setattr(f"{ROOM}.verdicts.verification.shape_of", raising(np.linalg.LinAlgError))
     found = plan.run(**LENGTH)
     check(found, (2, 40, 2), np.linalg.LinAlgError)
     check(found.extend(5, progress=False), (2, 45, 2), np.linalg.LinAlgError)
@@ -157,7 +160,7 @@ def test_every_sampler(method: str, problem: Any, made: Any, monkeypatch: pytest
 def test_every_slow_sampler(settings: Any, problem: Any, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1, every path: momentum, and steps that fall."""
     plan = infer.plan(**settings, problem=problem, batch_size=8, mode=made.mode, law=made.law)
-    monkeypatch.setattr(f"{ROOM}.verification.strayed_chains", raising(ValueError))
+    monkeypatch.setattr(f"{ROOM}.verdicts.verification.strayed_chains", raising(ValueError))
     check(plan.run(**LENGTH), (2, 40, 2), ValueError)
 
 
@@ -168,7 +171,7 @@ def test_large_plans(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         "large", problem, process, np.zeros(2), np.ones(2), np.eye(2), np.full(2, 0.1), np.full(2, 0.01), np.ones(2), 8
     )
     monkeypatch.setattr(LargePlan, "_cure", raising(ValueError))
-    monkeypatch.setattr(f"{ROOM}.large.ndtri", raising(FloatingPointError))
+    monkeypatch.setattr(f"{ROOM}.large.large_plan.ndtri", raising(FloatingPointError))
     found = plan.run(key=0, thin=None, burn_in=None, **LENGTH)
     check(found, (2, 40, 2), FloatingPointError)
     check(found.extend(3, progress=False), (2, 43, 2), FloatingPointError)
@@ -190,7 +193,7 @@ def test_nuts(name: str, problem: Any, made: Any, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("method", ["laplace", "gaussian"])
 def test_gaussian_laws(method: str, problem: Any, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1, every path: draws of a Gaussian need no verdict either."""
-    monkeypatch.setattr(f"{ROOM}.gaussians._verdict", raising(MemoryError))
+    monkeypatch.setattr(f"{ROOM}.samplers.{method}.gaussian_verdict", raising(MemoryError))
     known = {"law": made.law} if method == "gaussian" else {}
     found = getattr(infer, method)(problem, num_draws=40, num_chains=2, mode=made.mode, **known)
     check(found, (2, 40, 2), MemoryError)
@@ -209,7 +212,7 @@ def test_the_reason_of_a_choice(problem: Any, made: Any, monkeypatch: pytest.Mon
 
 def test_adaptation_that_fails_leaves_the_plan(problem: Any, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1, every path: the trial runs of `adapt` fail to measure; the plan before them stands, with a warning."""
-    monkeypatch.setattr(f"{ROOM}.adaptation._measured", raising(np.linalg.LinAlgError))
+    monkeypatch.setattr(f"{ROOM}.plans.adaptation._measured", raising(np.linalg.LinAlgError))
     plan = infer.plan("constant_sgd", problem, batch_size=8, mode=made.mode, law=made.law, adapt=True)
     assert "Not adapted beyond step 0: the tuning anew failed: LinAlgError: broken on purpose." in plan.warnings
     np.testing.assert_array_equal(plan.predicted_covariance, made.plan.predicted_covariance)
@@ -359,7 +362,7 @@ def test_nearly_equal_columns_are_judged_by_the_draws(made: Any) -> None:
 def test_moments_are_symmetric(kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """B1: float32 products are not symmetric on every processor; what a run returns is."""
     if kind == "pooled":
-        monkeypatch.setattr("gradnoise.engine.plan.PER_CHAIN_BYTES", 0)
+        monkeypatch.setattr("gradnoise.engine.sizes.PER_CHAIN_BYTES", 0)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 20)) * np.logspace(-2, 2, 20)
     problem = gn.models.linear_regression(x, rng.standard_normal(64), observation_scale=1.0, intercept=False)
@@ -384,7 +387,7 @@ def test_moments_are_symmetric(kind: str, dtype: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("bad", [[0], [3], [0, 1], [2, 9], [1, 8, 15], [0, 1, 2, 3, 4, 5, 6]])
 def test_one_bad_chain_costs_one_chain(bad: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """A8: moments pooled over groups of chains leave out the diverged chains alone: NumPy's mean and covariance of the others."""
-    monkeypatch.setattr("gradnoise.engine.plan.PER_CHAIN_BYTES", 0)
+    monkeypatch.setattr("gradnoise.engine.sizes.PER_CHAIN_BYTES", 0)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 3))
     problem = gn.models.linear_regression(x, rng.standard_normal(64), observation_scale=1.0, intercept=False)
@@ -436,7 +439,7 @@ def test_bad_arguments_are_refused_before_the_first_step(
     name: str, problem: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """B3: `until=5` failed after 1,024 steps."""
-    monkeypatch.setattr("gradnoise.engine.driver.advance", raising(AssertionError))
+    monkeypatch.setattr("gradnoise.engine.simulation.advance", raising(AssertionError))
     keywords = {"progress": False, name: NOT_YET[name]}
     with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
         gn.simulate(problem, gn.oracles.minibatch(8), gn.rule(optax.sgd, learning_rate=0.1), num_steps=2000, **keywords)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer.averaging import _no_epochs, _warnings
-from gradnoise.infer.doubts import about_widths, of_law, remedy_for
-from gradnoise.infer.gaussians import _verdict
-from gradnoise.infer.judgement import judge, kl_limit
-from gradnoise.infer.lengths import Length
-from gradnoise.infer.sampler import Place
-from gradnoise.infer.shape import Shape
-from gradnoise.infer.widths import widths_of
+from gradnoise.infer.plans.gaussian_draws import gaussian_verdict
+from gradnoise.infer.plans.length import Length
+from gradnoise.infer.plans.place import Place
+from gradnoise.infer.samplers.iterate_averaging import _no_epochs, _warnings
+from gradnoise.infer.verdicts.doubts import about_widths, of_law, remedy_for
+from gradnoise.infer.verdicts.sandwich import widths_of
+from gradnoise.infer.verdicts.shape import Shape
+from gradnoise.infer.verdicts.verdict import judge, kl_limit
 from gradnoise.measure import Nearness
 from gradnoise.pages import local, samplers, summary, verdicts
 
@@ -203,8 +203,8 @@ def test_not_gaussian_is_said_of_the_posterior_and_not_of_the_sampler(near: Near
 
 
 def test_the_verdict_of_a_gaussian_shows_no_error_of_zero() -> None:
-    assert "infinitely many nats from" in _verdict(FAR[2], 3, "What.").reasons[0]
-    assert "0.3 ± 0.1 nats" in _verdict(NEAR[2], 3, "What.").reasons[0]
+    assert "infinitely many nats from" in gaussian_verdict(FAR[2], 3, "What.").reasons[0]
+    assert "0.3 ± 0.1 nats" in gaussian_verdict(NEAR[2], 3, "What.").reasons[0]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from matrices import definite
 from scipy import linalg
 
 from gradnoise import theory
-from gradnoise.theory import kinetic_pairs, kinetic_search
+from gradnoise.theory.langevin import kinetic_pairs
+from gradnoise.theory.langevin import kinetic_tuning as kinetic_search
 
 SCHEMES = st.sampled_from(["BAOAB", "OBABO", "ABOBA", "UBU", "BUB", "sghmc", "sghmc_half", "sghmc_naive"])
 

@@ -14,7 +14,7 @@ from matrices import MILD, SEEDS, definite, semidefinite, vector
 from scipy import linalg
 
 from gradnoise import theory
-from gradnoise.theory import chain as chains
+from gradnoise.theory.linear import chain as chains
 
 MU = st.one_of(st.just(0.0), st.floats(0.1, 0.9))
 

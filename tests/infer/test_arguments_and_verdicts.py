@@ -9,8 +9,8 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import constant_sgd, corrected_langevin, gaussian, laplace, nuts, reference
-from gradnoise.infer.posterior import judge
-from gradnoise.infer.truth import judge_nuts
+from gradnoise.infer.posteriors.posterior import judge
+from gradnoise.infer.samplers.nuts import judge_nuts
 
 
 def problem(n: int = 60) -> gn.Problem:
@@ -94,7 +94,7 @@ def test_a_few_nuts_draws_are_not_trustworthy(drawn: str, monkeypatch: pytest.Mo
         return r.standard_normal((len(start), num_draws, len(centre))), np.zeros(len(start), int)
 
     if drawn == "ideal":
-        monkeypatch.setattr("gradnoise.infer.truth._all_chains", ideal)
+        monkeypatch.setattr("gradnoise.infer.samplers.nuts._all_chains", ideal)
     made = nuts(problem(), num_draws=4, num_chains=2)
     assert made.verdict.level == "not trustworthy", made.verdict
 
@@ -127,7 +127,7 @@ def test_too_few_states_to_judge_by_are_refused_before_the_run(
     plan = gn.infer.plan("corrected_langevin", problem(), batch_size=20)
     assert len(plan.predicted_mean) == 3
     assert plan.run(num_draws=4, num_chains=2, thin=1, progress=False).draws.shape == (2, 4, 3)
-    monkeypatch.setattr("gradnoise.infer.planned.simulate", None)
+    monkeypatch.setattr("gradnoise.infer.plans.plan.simulate", None)
     with pytest.raises(ValueError, match=r"num_draws must be larger: [13] steps .* no more than D = 3"):
         plan.run(num_draws=draws, num_chains=chains, thin=1, progress=False)
 

@@ -10,7 +10,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import Refused, iterate_averaging, plan
-from gradnoise.measure.fewer_rows import fewer_rows
+from gradnoise.measure.dense.fewer_rows import fewer_rows
 from gradnoise.testing import assert_covariance, planted_defects
 
 
@@ -308,7 +308,7 @@ def test_fewer_rows_find_the_law_of_all(monkeypatch: pytest.MonkeyPatch) -> None
     problem, law = case["problem"], case["law"]
     settings = {"learning_rate": 1.0, "batch_size": 8}
     whole = gn.measure.stationary_law(problem, law.mean, **settings)
-    monkeypatch.setattr("gradnoise.measure.self_consistent.WORK", 1e6)
+    monkeypatch.setattr("gradnoise.measure.dense.stationary_law.WORK", 1e6)
     read = []
     over = gn.derivatives.averages
     monkeypatch.setattr(

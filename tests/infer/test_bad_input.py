@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer.planners import PLANNERS
+from gradnoise.infer.choice.plan import PLANNERS
 from gradnoise.mode import NotAMinimum
 
 METHODS = tuple(PLANNERS)

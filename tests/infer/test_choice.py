@@ -9,7 +9,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import Refused, choose, plan, sample
-from gradnoise.theory.tuning import NoSetting
+from gradnoise.theory.tuning.optimal import NoSetting
 
 
 def test_the_cheapest_within_the_budget_is_chosen(known: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_fault_of_ours_is_no_reason_to_pass_over_a_candidate(known: Any, monke
     def broken(method: str, *_: Any, **__: Any) -> Any:
         raise ValueError("matrix is not what it should be")
 
-    monkeypatch.setattr("gradnoise.infer.choice.plan", broken)
+    monkeypatch.setattr("gradnoise.infer.choice.choose.plan", broken)
     with pytest.raises(ValueError, match="not what it should be"):
         choose(problem, mode=mode, law=law)
 

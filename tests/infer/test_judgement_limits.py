@@ -9,7 +9,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import constant_sgd, plan
-from gradnoise.infer.judgement import judge, kl_limit
+from gradnoise.infer.verdicts.verdict import judge, kl_limit
 
 
 def verdict(dim: int, scale: float, shift: float, n: float = 1e7, drift: float = 1.0) -> Any:

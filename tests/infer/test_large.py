@@ -110,7 +110,7 @@ def test_a_diagonal_step_that_is_cut_keeps_its_shape_and_comes_nearer_to_the_pos
         law = gn.theory.stationary_covariance(hessian, noise, learning_rate=1.0, preconditioner=step, batch_size=1000)
         return float(gn.theory.gaussian_kl(law, posterior))
 
-    from gradnoise.infer import diagonal_steps as steps
+    from gradnoise.infer.large import diagonal_step as steps
 
     wanted = steps.wanted_step(noise_diagonal(problem, mode).variance, "diagonal_closed", 1000, len(x))
     gained = steps.excess_kl(scalar.scale**2, wanted) - steps.excess_kl(diagonal.scale**2, wanted)
@@ -119,7 +119,7 @@ def test_a_diagonal_step_that_is_cut_keeps_its_shape_and_comes_nearer_to_the_pos
 
 
 def test_the_step_chosen_has_the_least_excess_of_those_tried(uneven: Any, wide: Any) -> None:
-    from gradnoise.infer import diagonal_steps as steps
+    from gradnoise.infer.large import diagonal_step as steps
 
     for problem, mode in (uneven[:2], wide[:2]):
         wanted = steps.wanted_step(
@@ -134,7 +134,7 @@ def test_the_step_chosen_has_the_least_excess_of_those_tried(uneven: Any, wide: 
 
 
 def test_plain_sgd_is_called_by_its_name() -> None:
-    from gradnoise.infer.diagonal_steps import cut_reason
+    from gradnoise.infer.large.diagonal_step import cut_reason
 
     wanted = np.array([1.0, 2.0, 4.0])
     assert "this is plain SGD at that learning rate" in cut_reason(np.full(3, 0.5), wanted, 1.0, "diagonal_closed")[0]
@@ -147,7 +147,9 @@ def test_the_verdict_catches_another_law(ran: Any, monkeypatch: pytest.MonkeyPat
     made = ran("scalar")
     other = dataclasses.replace(made.plan, predicted_variances=2 * made.plan.predicted_variances)
     assert made.verdict.level == "approximate"
-    monkeypatch.setattr("gradnoise.infer.large.simulate", lambda *a, **k: made.run)  # the same steps, judged again
+    monkeypatch.setattr(
+        "gradnoise.infer.large.large_plan.simulate", lambda *a, **k: made.run
+    )  # the same steps, judged again
     caught = other.run(**RUN).verdict
     assert caught.level == "not trustworthy"
     assert "The run is stationary, but" in " ".join(caught.reasons)

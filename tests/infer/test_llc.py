@@ -10,7 +10,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import local_learning_coefficient
-from gradnoise.infer.singular import _localised
+from gradnoise.infer.minima.learning_coefficient import _localised
 
 HESSIAN = np.array([[2.0, 0.3], [0.3, 0.5]])
 N = 200
@@ -129,7 +129,7 @@ BAD = [
 def test_bad_arguments_are_refused_before_anything_runs(
     change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradnoise.infer.singular.simulate", lambda *a, **k: pytest.fail("it ran"))
+    monkeypatch.setattr("gradnoise.infer.minima.learning_coefficient.simulate", lambda *a, **k: pytest.fail("it ran"))
     with pytest.raises((ValueError, TypeError), match=words):
         local_learning_coefficient(quadratic(), **{"batch_size": 16, "localization": 1.0, **change})
 

@@ -10,10 +10,10 @@ import scipy.special
 import scipy.stats
 
 import gradnoise as gn
-from gradnoise.infer import misspecification
-from gradnoise.infer.misspecification import fit_of
-from gradnoise.infer.refits import KINDS, regression_of
-from gradnoise.infer.widths import prior_curvature, widths_at, widths_of
+from gradnoise.infer.verdicts import misspecification
+from gradnoise.infer.verdicts.misspecification import fit_of
+from gradnoise.infer.verdicts.refits import KINDS, regression_of
+from gradnoise.infer.verdicts.sandwich import prior_curvature, widths_at, widths_of
 
 models = gn.models
 

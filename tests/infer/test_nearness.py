@@ -12,7 +12,7 @@ from scipy import integrate
 
 import gradnoise as gn
 from gradnoise.infer import gaussian, laplace, plan
-from gradnoise.infer.gaussians import _verdict, is_quadratic
+from gradnoise.infer.plans.gaussian_draws import gaussian_verdict, is_quadratic
 from gradnoise.measure import Nearness, nearness
 from gradnoise.testing import planted_defects
 
@@ -181,7 +181,7 @@ def test_a_sampler_says_that_its_target_is_not_the_posterior(known: Any, monkeyp
     said = made.expectation().verdict
     assert 0.1 < said.numbers["law_kl_to_posterior"] < 0.5
     assert said.level == "trustworthy"
-    monkeypatch.setattr("gradnoise.infer.judgement.MOST_KL", 0.1)
+    monkeypatch.setattr("gradnoise.infer.verdicts.verdict.MOST_KL", 0.1)
     assert "The posterior is not Gaussian" in " ".join(made.expectation().verdict.reasons)
     assert made.expectation().verdict.level == "approximate"
     exact = plan("corrected_langevin", wine.problem, batch_size=32, mode=wine.mode, law=wine.law)
@@ -201,4 +201,4 @@ def test_a_sampler_says_that_its_target_is_not_the_posterior(known: Any, monkeyp
     ],
 )
 def test_levels(near: tuple[float, float, float, float], level: str) -> None:
-    assert _verdict(Nearness(*near), 3, "what").level == level
+    assert gaussian_verdict(Nearness(*near), 3, "what").level == level

@@ -239,7 +239,7 @@ def test_datatree_has_sample_stats(known: Any) -> None:
 
 
 def test_nuts_knows_its_problem_and_compiles_once_a_shape() -> None:
-    from gradnoise.infer import truth
+    from gradnoise.infer.samplers import nuts as truth
 
     first, new, _ = regression(1)
     made = nuts(first, num_draws=20, num_chains=2)

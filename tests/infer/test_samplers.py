@@ -11,7 +11,7 @@ import pytest
 
 import gradnoise as gn
 from gradnoise.infer import constant_sgd, corrected_langevin, gaussian, laplace, plan, reference
-from gradnoise.infer.posterior import judge, spread
+from gradnoise.infer.posteriors.posterior import judge, spread
 
 
 def excess(posterior: Any, mean: np.ndarray, covariance: np.ndarray, n_reference: float = np.inf) -> float:

@@ -9,7 +9,7 @@ from studies import recording, sbc, together
 
 import gradnoise as gn
 from gradnoise.diagnose import calibration_test, expected_rank_spread, rank_statistics
-from gradnoise.infer.planners import PLANNERS
+from gradnoise.infer.choice.plan import PLANNERS
 
 DRAWS = 99
 

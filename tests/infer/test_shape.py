@@ -11,7 +11,7 @@ from scipy import stats
 
 import gradnoise as gn
 from gradnoise.infer import plan
-from gradnoise.infer.shape import shape_of
+from gradnoise.infer.verdicts.shape import shape_of
 from gradnoise.testing import assert_covariance, planted_defects
 
 

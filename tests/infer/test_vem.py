@@ -13,7 +13,7 @@ import scipy.optimize
 
 import gradnoise as gn
 from gradnoise.infer import variational_em
-from gradnoise.infer.hyperparameters import fixed_point, joint_problem
+from gradnoise.infer.minima.hyperparameters import fixed_point, joint_problem
 from gradnoise.results import mean_of
 
 
@@ -240,7 +240,9 @@ BAD = [
 def test_bad_arguments_are_refused_before_anything_runs(
     change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradnoise.infer.empirical_bayes.simulate", lambda *a, **k: pytest.fail("it ran"))
+    monkeypatch.setattr(
+        "gradnoise.infer.hyperparameters.variational_em.simulate", lambda *a, **k: pytest.fail("it ran")
+    )
     with pytest.raises((ValueError, TypeError), match=words):
         variational_em(linear("identity"), **{"batch_size": 20, **change})
 

@@ -11,8 +11,9 @@ import scipy.optimize
 from sklearn.datasets import load_diabetes
 
 import gradnoise as gn
-from gradnoise.infer import Refused, outlook, variational_em
-from gradnoise.infer.hyperparameters import fixed_point, joint_problem, relaxation_rates
+from gradnoise.infer import Refused, variational_em
+from gradnoise.infer.hyperparameters import outlook
+from gradnoise.infer.minima.hyperparameters import fixed_point, joint_problem, relaxation_rates
 
 BOTH = ("prior_precision", "observation_scale")
 
@@ -78,7 +79,9 @@ def test_a_run_that_runs_away_is_stopped_and_told() -> None:
 
 def test_a_step_that_is_unstable_where_it_would_settle_is_refused_before_it_runs(monkeypatch: Any) -> None:
     """At the noise scale of a prior far too narrow no step of batch 32 settles; the batch that is named does."""
-    monkeypatch.setattr("gradnoise.infer.empirical_bayes.simulate", lambda *a, **k: pytest.fail("it ran"))
+    monkeypatch.setattr(
+        "gradnoise.infer.hyperparameters.variational_em.simulate", lambda *a, **k: pytest.fail("it ran")
+    )
     with pytest.raises(Refused, match="Learn observation_scale too or use batch_size <= 4"):
         variational_em(diabetes(), batch_size=32)
     joint = joint_problem(diabetes(), "prior_precision")

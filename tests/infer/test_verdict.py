@@ -9,10 +9,10 @@ import pytest
 from studies import breast_cancer
 
 import gradnoise as gn
-from gradnoise.infer.expectation import strayed_chains
-from gradnoise.infer.judgement import judge
-from gradnoise.infer.planners import PLANNERS
-from gradnoise.infer.widths import prior_curvature, widths_of
+from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.verdicts.expectation import strayed_chains
+from gradnoise.infer.verdicts.sandwich import prior_curvature, widths_of
+from gradnoise.infer.verdicts.verdict import judge
 
 D = 31
 EYE = np.eye(D)

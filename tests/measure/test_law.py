@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from gradnoise import Problem, derivatives, find_mode, measure, models
-from gradnoise.measure import law as laws
+from gradnoise.measure.dense import gaussian_law as laws
 from gradnoise.theory import gaussian_kl
 
 R = np.random.default_rng(2)

@@ -66,7 +66,7 @@ def test_particles_agree_with_enumeration(monkeypatch):
         setting = {"learning_rate": 1.1, "batch_size": 2, "sampling": sampling}
         exact = theory.least_squares_tail_exponent(COLUMN, **setting).value
         with monkeypatch.context() as patch:
-            patch.setattr("gradnoise.theory.kesten._ENUMERATED", 0)
+            patch.setattr("gradnoise.theory.least_squares.tail_exponent._ENUMERATED", 0)
             estimate = theory.least_squares_tail_exponent(COLUMN, **setting, **FAST)
         assert estimate.value == pytest.approx(exact, rel=0.06)
         assert estimate.n == 16

@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 from gradnoise import theory
 from gradnoise.testing import assert_covariance, planted_defects
-from gradnoise.theory.kinetic_flows import coefficients, program_of
+from gradnoise.theory.langevin.kinetic_flows import coefficients, program_of
 
 H = np.array([[2.0, 0.3], [0.3, 0.5]])
 C = np.array([[1.0, -0.2], [-0.2, 0.4]])

@@ -186,7 +186,7 @@ def test_dense_and_conjugate_gradients_agree(monkeypatch, regression_data):
     edge = theory.least_squares_edges(X, batch_size=4, momentum=0.5).second_moment
     setting = {"learning_rate": 0.6 * edge, "batch_size": 4, "momentum": 0.5}
     dense = theory.least_squares_moments(X, y, **setting)
-    monkeypatch.setattr("gradnoise.theory.second_moments.DENSE", 2)
+    monkeypatch.setattr("gradnoise.theory.least_squares.second_moments.DENSE", 2)
     free = theory.least_squares_moments(X, y, **setting)
     assert_allclose(free.covariance, dense.covariance, atol=1e-9 * np.abs(dense.covariance).max())
     assert free.second_moment_edge == pytest.approx(edge, rel=1e-9)

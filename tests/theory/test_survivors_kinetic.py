@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gradnoise.theory import kinetic_covariance, kinetic_tuning
-from gradnoise.theory.kinetic_flows import coefficients, mode_maps, program_of, refreshed
-from gradnoise.theory.kinetic_search import _Limits, _worst_times
+from gradnoise.theory.langevin.kinetic_flows import coefficients, mode_maps, program_of, refreshed
+from gradnoise.theory.langevin.kinetic_tuning import _Limits, _worst_times
 
 ADDING = ["BAOAB", "OBABO", "UBU", "ABO", "BUB", "sghmc", "sghmc_naive"]
 

@@ -15,12 +15,12 @@ from scipy.stats import multivariate_normal
 
 from gradnoise import theory
 from gradnoise.testing import assert_fails
-from gradnoise.theory import targets
-from gradnoise.theory.fourth_moments import FourthMoments
-from gradnoise.theory.kesten import _batches as batches
-from gradnoise.theory.kesten import _growth as growth
-from gradnoise.theory.kesten import _outcomes as outcomes
-from gradnoise.theory.tails import _proposed as proposed
+from gradnoise.theory.least_squares.fourth_moments import FourthMoments
+from gradnoise.theory.least_squares.tail_exponent import _batches as batches
+from gradnoise.theory.least_squares.tail_exponent import _growth as growth
+from gradnoise.theory.least_squares.tail_exponent import _outcomes as outcomes
+from gradnoise.theory.tails.tail_exponent import _proposed as proposed
+from gradnoise.theory.tuning import preconditioner_for as targets
 
 H, C = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[1.0, -0.2], [-0.2, 0.4]])
 TURN = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])

@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 from gradnoise import theory
-from gradnoise.theory import adaptive
-from gradnoise.theory.kesten import _resampled as resampled
+from gradnoise.theory.least_squares.tail_exponent import _resampled as resampled
+from gradnoise.theory.stationary import adaptive_law as adaptive
 
 SIZE = 3
 

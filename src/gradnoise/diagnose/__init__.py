@@ -6,8 +6,8 @@ Arrays in, numbers with standard errors out; NumPy only, no Problem, no simulato
 from gradnoise.diagnose.autocorrelation import effective_sample_size, integrated_autocorrelation_time
 from gradnoise.diagnose.batches import batch_means
 from gradnoise.diagnose.gaussian import GaussianFit, gaussian_fit, kl_floor
-from gradnoise.diagnose.halves import Stationarity, stationarity
-from gradnoise.diagnose.ranks import CalibrationTest, calibration_test, expected_rank_spread, rank_statistics
+from gradnoise.diagnose.rank_calibration import CalibrationTest, calibration_test, expected_rank_spread, rank_statistics
+from gradnoise.diagnose.stationarity_test import Stationarity, stationarity
 
 __all__ = [
     "CalibrationTest",

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gradnoise.engine.plan import Plan
 from gradnoise.engine.recorders import View
+from gradnoise.engine.sizes import Plan
 from gradnoise.stream import Stream
 
 BOUND = 1e12  # params beyond it, or not finite, count as diverged

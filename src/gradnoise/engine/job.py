@@ -20,8 +20,8 @@ import numpy as np
 from gradnoise._types import AnyArray
 from gradnoise.engine import chunk as _chunk
 from gradnoise.engine.parallel import on_host
-from gradnoise.engine.plan import Plan
 from gradnoise.engine.recorders import Recorder
+from gradnoise.engine.sizes import Plan
 from gradnoise.stream import Stream
 
 FORMAT = 2  # of checkpoints; a change of it, or of the version, refuses older files

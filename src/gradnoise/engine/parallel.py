@@ -19,7 +19,7 @@ import numpy as np
 
 from gradnoise import _tree
 from gradnoise.engine.chunk import Clock, compiled
-from gradnoise.engine.plan import Plan
+from gradnoise.engine.sizes import Plan
 
 
 class Task(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise.engine.execution import era_length, next_stop, start_carries, tasks_of
 from gradnoise.engine.job import Job, State
+from gradnoise.engine.loop import era_length, next_stop, start_carries, tasks_of
 from gradnoise.engine.parallel import Program, Threads
 from gradnoise.engine.statistics import mixed_groups, moments_kernel
 

@@ -15,8 +15,8 @@ import numpy as np
 from gradnoise import _checks, _tree
 from gradnoise._types import AnyArray, Array
 from gradnoise.engine import checkpoint as _checkpoint
-from gradnoise.engine.execution import execute
 from gradnoise.engine.job import Job, State
+from gradnoise.engine.loop import execute
 from gradnoise.engine.progress import Report, reporting
 from gradnoise.engine.recorders import SUMS
 from gradnoise.engine.replay import without_diverged

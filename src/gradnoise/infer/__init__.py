@@ -1,28 +1,32 @@
 """Posterior inference: assembled from oracles, processes, theory's tuning and the engine."""
 
-from gradnoise.infer.averaging import iterate_averaging
-from gradnoise.infer.candidates import Choice
-from gradnoise.infer.choice import choose, sample
-from gradnoise.infer.comparison import Direction, SampleDistance
-from gradnoise.infer.corrected import corrected_langevin
-from gradnoise.infer.empirical_bayes import variational_em
-from gradnoise.infer.expectation import Expectation
-from gradnoise.infer.fisher import fisher_scoring
-from gradnoise.infer.gaussians import gaussian, laplace
-from gradnoise.infer.langevin_sampler import langevin
-from gradnoise.infer.learnt_hyperparameters import VariationalEM
-from gradnoise.infer.loading import load
-from gradnoise.infer.marginal import Evidence, EvidenceCurve, evidence, evidence_curve
-from gradnoise.infer.planned import Plan
-from gradnoise.infer.planners import plan
-from gradnoise.infer.posterior import Divergences, Posterior, Verdict
-from gradnoise.infer.predictive import LogPredictive, Predictive
-from gradnoise.infer.sampler import Refused
-from gradnoise.infer.singular import LocalLearningCoefficient, local_learning_coefficient
-from gradnoise.infer.summaries import Intervals, Summary
-from gradnoise.infer.truth import nuts, reference
-from gradnoise.infer.tuned_sgd import constant_sgd
-from gradnoise.infer.underdamped import sghmc
+from gradnoise.infer.choice.candidates import Choice
+from gradnoise.infer.choice.choose import choose, sample
+from gradnoise.infer.choice.plan import plan
+from gradnoise.infer.choice.reference import reference
+from gradnoise.infer.hyperparameters.variational_em import variational_em
+from gradnoise.infer.hyperparameters.variational_em_result import VariationalEM
+from gradnoise.infer.minima.evidence import Evidence, EvidenceCurve, evidence, evidence_curve
+from gradnoise.infer.minima.learning_coefficient import LocalLearningCoefficient, local_learning_coefficient
+from gradnoise.infer.plans.plan import Plan
+from gradnoise.infer.posteriors.directions import Direction
+from gradnoise.infer.posteriors.intervals import Intervals
+from gradnoise.infer.posteriors.load import load
+from gradnoise.infer.posteriors.posterior import Divergences, Posterior, Verdict
+from gradnoise.infer.posteriors.predictive import LogPredictive, Predictive
+from gradnoise.infer.posteriors.sample_distance import SampleDistance
+from gradnoise.infer.posteriors.summary import Summary
+from gradnoise.infer.samplers.constant_sgd import constant_sgd
+from gradnoise.infer.samplers.corrected_langevin import corrected_langevin
+from gradnoise.infer.samplers.fisher_scoring import fisher_scoring
+from gradnoise.infer.samplers.gaussian import gaussian
+from gradnoise.infer.samplers.iterate_averaging import iterate_averaging
+from gradnoise.infer.samplers.langevin import langevin
+from gradnoise.infer.samplers.laplace import laplace
+from gradnoise.infer.samplers.nuts import nuts
+from gradnoise.infer.samplers.sghmc import sghmc
+from gradnoise.infer.verdicts.expectation import Expectation
+from gradnoise.infer.verdicts.refused import Refused
 
 __all__ = [
     "Choice",

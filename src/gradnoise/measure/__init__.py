@@ -3,11 +3,12 @@
 Nothing here shares code with `oracles`, which imitate the noise.
 """
 
-from gradnoise.measure.diagonal import LeadingDirections, NoiseDiagonal, leading_directions, noise_diagonal
-from gradnoise.measure.geometry import LocalGeometry, local_geometry
-from gradnoise.measure.importance import Nearness, nearness
-from gradnoise.measure.law import GaussianLaw, NotConverged, gaussian_law
-from gradnoise.measure.self_consistent import SelfConsistentLaw, stationary_law
+from gradnoise.measure.dense.gaussian_law import GaussianLaw, NotConverged, gaussian_law
+from gradnoise.measure.dense.local_geometry import LocalGeometry, local_geometry
+from gradnoise.measure.dense.nearness import Nearness, nearness
+from gradnoise.measure.dense.stationary_law import SelfConsistentLaw, stationary_law
+from gradnoise.measure.products.leading_directions import LeadingDirections, leading_directions
+from gradnoise.measure.products.noise_diagonal import NoiseDiagonal, noise_diagonal
 
 __all__ = [
     "GaussianLaw",

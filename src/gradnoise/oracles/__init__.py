@@ -5,10 +5,10 @@ draws)``, ``reads`` = "rows" (draws name them in a leaf ``indices``; the engine 
 ``period(spec)``, ``check(spec)`` and ``noise(gradient_covariance, num_examples)``, the covariance of one step's gradient.
 """
 
-from gradnoise.oracles.control import ControlVariate, control_variate
-from gradnoise.oracles.control_noise import BreakEven, break_even, difference_covariance
-from gradnoise.oracles.rows import Minibatch, minibatch
-from gradnoise.oracles.smooth import FullBatch, Gaussian, full_batch, gaussian
+from gradnoise.oracles.break_even_batches import BreakEven, break_even, difference_covariance
+from gradnoise.oracles.control_variates import ControlVariate, control_variate
+from gradnoise.oracles.full_batches import FullBatch, Gaussian, full_batch, gaussian
+from gradnoise.oracles.minibatches import Minibatch, minibatch
 
 __all__ = [
     "BreakEven",

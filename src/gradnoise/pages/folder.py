@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradnoise import _checks, _files
-from gradnoise.infer.export import is_ours
+from gradnoise.infer.posteriors.export import is_ours
 from gradnoise.pages.plain import plain, write_json
 
 DATA, PAGE = "report.json", "index.html"

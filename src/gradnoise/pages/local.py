@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gradnoise import measure
-from gradnoise.infer.posterior import DRIFT_LIMIT
-from gradnoise.infer.widths import Widths
+from gradnoise.infer.posteriors.posterior import DRIFT_LIMIT
+from gradnoise.infer.verdicts.sandwich import Widths
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.subject import Subject

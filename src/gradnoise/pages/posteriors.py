@@ -13,7 +13,7 @@ import scipy.stats
 from gradnoise import theory
 from gradnoise._types import Array
 from gradnoise.infer import Posterior
-from gradnoise.infer.posterior import kl_limit, spread
+from gradnoise.infer.posteriors.posterior import kl_limit, spread
 from gradnoise.pages.samplers import Method, failed, fits
 
 MARGINALS = 6

@@ -15,7 +15,7 @@ import numpy as np
 
 from gradnoise import __version__, _checks, advice, derivatives, measure, theory
 from gradnoise import mode as modes
-from gradnoise.infer.widths import widths_at
+from gradnoise.infer.verdicts.sandwich import widths_at
 from gradnoise.pages import local, posteriors, samplers
 from gradnoise.pages.bars import Stages
 from gradnoise.pages.budget import Budget
@@ -255,7 +255,7 @@ def _kept(methods: Iterable[samplers.Method], draws: dict[str, Any]) -> Iterator
 
 def _nuts_budget(options: Options) -> float:
     """NUTS gets what the issue allows, 30 s, or less where the user allows less for everything."""
-    from gradnoise.infer.truth import BUDGET_SECONDS
+    from gradnoise.infer.choice.reference import BUDGET_SECONDS
 
     return min(BUDGET_SECONDS, max(1.0, options.budget.seconds))
 

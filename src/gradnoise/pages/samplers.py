@@ -15,8 +15,8 @@ from gradnoise import infer, theory
 from gradnoise._types import Array
 from gradnoise.engine import Divergence
 from gradnoise.infer import Posterior
-from gradnoise.infer.lengths import Length, plan_length
-from gradnoise.infer.posterior import DRIFT_LIMIT
+from gradnoise.infer.plans.length import Length, plan_length
+from gradnoise.infer.posteriors.posterior import DRIFT_LIMIT
 from gradnoise.measure import GaussianLaw, LocalGeometry
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget

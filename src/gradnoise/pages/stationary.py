@@ -11,7 +11,7 @@ import optax
 from gradnoise import derivatives, oracles
 from gradnoise._types import Array
 from gradnoise.engine import Divergence, Run, record, simulate
-from gradnoise.infer.readable import number
+from gradnoise.infer.verdicts.readable import number
 from gradnoise.measure import LocalGeometry, SelfConsistentLaw
 from gradnoise.mode import Mode
 from gradnoise.pages.budget import Budget

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradnoise.infer.posterior import kl_limit
-from gradnoise.infer.readable import apart
+from gradnoise.infer.posteriors.posterior import kl_limit
+from gradnoise.infer.verdicts.readable import apart
 from gradnoise.pages.units import disagreement
 from gradnoise.pages.verdicts import SILENT, UNSETTLED, counted
 

@@ -6,9 +6,9 @@ static (functions, sizes).
 """
 
 from gradnoise.processes.composition import Composed, compose
+from gradnoise.processes.hyperparameter_steps import HyperparameterSGD, hyperparameter_sgd
 from gradnoise.processes.kinetic_langevin import Kinetic, kinetic
-from gradnoise.processes.overdamped import Decreasing, Langevin, langevin
-from gradnoise.processes.slow_hyperparameters import HyperparameterSGD, hyperparameter_sgd
+from gradnoise.processes.langevin_dynamics import Decreasing, Langevin, langevin
 
 __all__ = [
     "Composed",

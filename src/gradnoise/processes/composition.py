@@ -8,7 +8,7 @@ import jax
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, Pytree
-from gradnoise.processes.structured import check_size
+from gradnoise.processes.matrices import check_size
 from gradnoise.rules import OpaqueRule, Rule, linear_update
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, chain_from_noise

@@ -10,10 +10,10 @@ import numpy as np
 
 from gradnoise import _checks, _tree
 from gradnoise._types import Array, ArrayLike, Pytree
-from gradnoise.processes.structured import symmetric_root
+from gradnoise.processes.matrices import symmetric_root
 from gradnoise.stream import Spec, Stream
 from gradnoise.theory import LinearChain, NotLinear, kinetic_chain
-from gradnoise.theory.kinetic_flows import SOURCES, coefficients, program_of, refreshed
+from gradnoise.theory.langevin.kinetic_flows import SOURCES, coefficients, program_of, refreshed
 
 
 @_tree.record(static=("scheme", "letters", "num_examples"))

@@ -3,12 +3,12 @@
 Nothing here integrates or samples: a record holds the functions, `processes` runs them. Imports no JAX.
 """
 
-from gradnoise.sde.adaptive import adam, rmsprop
-from gradnoise.sde.decoupled import adamw, rmspropw
-from gradnoise.sde.descent import sgd, sgd_exact
-from gradnoise.sde.inertia import momentum, nesterov
+from gradnoise.sde.adam_rmsprop import adam, rmsprop
+from gradnoise.sde.adamw_rmspropw import adamw, rmspropw
 from gradnoise.sde.moments import Moments, adam_moments, rmsprop_moments
+from gradnoise.sde.momentum_nesterov import momentum, nesterov
 from gradnoise.sde.records import SDE, LinearSDE
+from gradnoise.sde.sgd_flows import sgd, sgd_exact
 from gradnoise.sde.signs import sign_sgd
 from gradnoise.sde.variances import adamw_variance, rmsprop_variance, sign_variance
 

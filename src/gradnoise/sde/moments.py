@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 from gradnoise import _checks
 from gradnoise._types import Array, ArrayLike
-from gradnoise.sde.adaptive import corrections
+from gradnoise.sde.adam_rmsprop import corrections
 
 _MOST_SLOPES = 50_000
 START = 1e-9  # in units of the shortest memory: the bias-corrected equation is singular at 0

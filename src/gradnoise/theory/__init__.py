@@ -2,125 +2,115 @@
 
 from __future__ import annotations
 
-from gradnoise.theory.adaptive import AdaptiveLaw, adam_law, rmsprop_law
-from gradnoise.theory.averaged_sampler import (
-    AveragingRange,
-    averaging_correlation,
-    averaging_errors,
-    averaging_factors,
-    averaging_range,
+from gradnoise.theory.currents.circulation import Circulation, circulation
+from gradnoise.theory.currents.cross_spectrum import cross_spectrum
+from gradnoise.theory.currents.entropy_production import entropy_production
+from gradnoise.theory.currents.force_decomposition import Decomposition, force_decomposition
+from gradnoise.theory.currents.lag_asymmetry import lag_asymmetry
+from gradnoise.theory.currents.most_likely_shift import most_likely_shift
+from gradnoise.theory.escape.escape_rate import escape_rate, piecewise_escape_time
+from gradnoise.theory.escape.kramers_rate import KramersRate, kramers_rate
+from gradnoise.theory.escape.passage_time import (
+    bowl_passage_time,
+    chain_passage_time,
+    diffusion_passage_time,
+    quadratic_exit_time,
 )
-from gradnoise.theory.averages import iterate_average_covariance
-from gradnoise.theory.bayesian import BayesianTuning, bayesian_tuning
-from gradnoise.theory.bias import LangevinError, langevin_error, variance_errors
-from gradnoise.theory.chain import LinearChain, NotLinear
-from gradnoise.theory.cumulants import StationaryShape, stationary_shape
-from gradnoise.theory.escape import KramersRate, escape_rate, kramers_rate, piecewise_escape_time, transverse_gain
-from gradnoise.theory.evidence import (
-    linear_regression_evidence,
-    log_evidence,
-    log_evidence_ratio,
-    log_occam_factor,
-)
-from gradnoise.theory.fisher import (
+from gradnoise.theory.escape.transverse_gain import transverse_gain
+from gradnoise.theory.langevin.fisher_scoring import (
     FisherScoringError,
     fisher_scoring_covariance,
     fisher_scoring_error,
     fisher_scoring_injection,
     fisher_scoring_preconditioner,
 )
-from gradnoise.theory.gaussian_inputs import gaussian_inputs_moments
-from gradnoise.theory.kesten import least_squares_tail_exponent
-from gradnoise.theory.kinetic import kinetic_chain, kinetic_correction, kinetic_covariance
-from gradnoise.theory.kinetic_search import KineticTuning, kinetic_tuning
-from gradnoise.theory.langevin import (
+from gradnoise.theory.langevin.kinetic import kinetic_chain, kinetic_correction, kinetic_covariance
+from gradnoise.theory.langevin.kinetic_tuning import KineticTuning, kinetic_tuning
+from gradnoise.theory.langevin.langevin_error import LangevinError, langevin_error
+from gradnoise.theory.langevin.learning_coefficient import LearningCoefficient, learning_coefficient
+from gradnoise.theory.langevin.overdamped import (
     CorrectedLangevin,
     corrected_langevin_tuning,
     langevin_correction,
     langevin_covariance,
 )
-from gradnoise.theory.least_squares import (
+from gradnoise.theory.langevin.scheduled import ScheduledLangevin, scheduled_langevin_covariance
+from gradnoise.theory.least_squares.edges_and_moments import LeastSquaresMoments, StabilityEdges
+from gradnoise.theory.least_squares.gaussian_inputs import gaussian_inputs_moments
+from gradnoise.theory.least_squares.rows import (
     least_squares_edges,
     least_squares_moments,
     least_squares_noise,
     least_squares_preconditioner,
 )
-from gradnoise.theory.localised import LearningCoefficient, learning_coefficient
-from gradnoise.theory.modes import rate_edge, relaxation_times, stability_edge, stability_fraction
-from gradnoise.theory.newton import (
-    NaturalGradient,
-    natural_gradient_inverse_moment,
-    natural_gradient_law,
-    newton_covariance,
-    newton_regression_covariance,
-)
-from gradnoise.theory.noise import batch_noise, epoch_noise_autocovariance, noise_factor, noise_scale
-from gradnoise.theory.noise_estimates import (
+from gradnoise.theory.least_squares.tail_exponent import least_squares_tail_exponent
+from gradnoise.theory.linear.chain import LinearChain, NotLinear
+from gradnoise.theory.linear.power_sums import power_sums
+from gradnoise.theory.linear.relaxation_times import relaxation_times
+from gradnoise.theory.linear.stability_edge import rate_edge, stability_edge, stability_fraction
+from gradnoise.theory.linear.stein import stein
+from gradnoise.theory.noise.batch_noise import batch_noise, epoch_noise_autocovariance, noise_factor, noise_scale
+from gradnoise.theory.noise.batch_size import BatchTradeoff, batch_tradeoff, optimum_batch_size
+from gradnoise.theory.noise.best_step import BestStep, best_sign_step, best_step
+from gradnoise.theory.noise.gaussian_weights import gaussian_weights
+from gradnoise.theory.noise.gradient_estimates import (
     NoiseEstimates,
     gradient_estimates,
     online_gradient_covariance,
     two_batch_estimates,
 )
-from gradnoise.theory.noise_scales import (
-    BestStep,
-    best_step,
-    critical_noise_scale,
-    gradient_noise_scale,
-    optimum_batch_size,
-    temperature,
+from gradnoise.theory.noise.noise_scales import critical_noise_scale, gradient_noise_scale
+from gradnoise.theory.noise.svag import SvagMoments, svag_coefficients, svag_moments, svag_noise
+from gradnoise.theory.noise.temperature import temperature
+from gradnoise.theory.posterior.gaussian_kl import gaussian_kl
+from gradnoise.theory.posterior.log_evidence import (
+    linear_regression_evidence,
+    log_evidence,
+    log_evidence_ratio,
+    log_occam_factor,
 )
-from gradnoise.theory.passage import bowl_passage_time, chain_passage_time, diffusion_passage_time, quadratic_exit_time
-from gradnoise.theory.phase import (
-    PositionVelocity,
-    continuous_autocovariance,
-    effective_temperature,
-    mean_square_displacement,
-    oscillation_frequencies,
-    position_velocity_law,
+from gradnoise.theory.posterior.mean_field import mean_field_covariance
+from gradnoise.theory.posterior.variance_errors import variance_errors
+from gradnoise.theory.stationary.adaptive_law import AdaptiveLaw, adam_law, rmsprop_law
+from gradnoise.theory.stationary.averaging import (
+    AveragingRange,
+    averaging_correlation,
+    averaging_errors,
+    averaging_factors,
+    averaging_range,
 )
-from gradnoise.theory.posterior import gaussian_kl, mean_field_covariance
-from gradnoise.theory.potential import (
-    Circulation,
-    Decomposition,
-    circulation,
-    cross_spectrum,
-    entropy_production,
-    force_decomposition,
-    lag_asymmetry,
+from gradnoise.theory.stationary.covariance import continuous_covariance, mode_covariance, stationary_covariance
+from gradnoise.theory.stationary.iterate_average import iterate_average_covariance
+from gradnoise.theory.stationary.linear_chain import chain_from_noise, linear_chain
+from gradnoise.theory.stationary.natural_gradient import (
+    NaturalGradient,
+    natural_gradient_inverse_moment,
+    natural_gradient_law,
 )
-from gradnoise.theory.power_law import LossPowerLaw, bulk_exponent, loss_power_law
-from gradnoise.theory.powers import power_sums, stein
-from gradnoise.theory.regression import LeastSquaresMoments, StabilityEdges
-from gradnoise.theory.reverse import reverse_learning_rate
-from gradnoise.theory.scheduled import ScheduledLangevin, scheduled_langevin_covariance
-from gradnoise.theory.shift import most_likely_shift
-from gradnoise.theory.shuffled import (
+from gradnoise.theory.stationary.newton import newton_covariance, newton_regression_covariance
+from gradnoise.theory.stationary.shuffled_covariance import (
     epoch_average_covariance,
     fixed_order_covariance,
     shuffled_covariance,
     shuffled_weights,
 )
-from gradnoise.theory.signs import best_sign_step
-from gradnoise.theory.stable import stable_exit_time, stable_scale
-from gradnoise.theory.stationary import (
-    chain_from_noise,
-    continuous_covariance,
-    linear_chain,
-    mode_covariance,
-    stationary_covariance,
-)
-from gradnoise.theory.svag import (
-    SvagMoments,
-    svag_coefficients,
-    svag_moments,
-    svag_noise,
-)
-from gradnoise.theory.tails import multiplier_tail_exponent, tail_exponent, tail_exponent_estimate
-from gradnoise.theory.targets import preconditioner_for
-from gradnoise.theory.tradeoff import BatchTradeoff, batch_tradeoff
-from gradnoise.theory.trajectory import BatchMeans, batch_means_error, hessian_regression_error, long_run_bound
-from gradnoise.theory.tuning import optimal_learning_rate, optimal_preconditioner
-from gradnoise.theory.weights import gaussian_weights
+from gradnoise.theory.stationary.stationary_shape import StationaryShape, stationary_shape
+from gradnoise.theory.tails.bulk_exponent import bulk_exponent
+from gradnoise.theory.tails.loss_power_law import LossPowerLaw, loss_power_law
+from gradnoise.theory.tails.stable import stable_exit_time, stable_scale
+from gradnoise.theory.tails.tail_exponent import multiplier_tail_exponent, tail_exponent, tail_exponent_estimate
+from gradnoise.theory.trajectories.autocovariance import continuous_autocovariance
+from gradnoise.theory.trajectories.batch_means import BatchMeans, batch_means_error
+from gradnoise.theory.trajectories.effective_temperature import effective_temperature
+from gradnoise.theory.trajectories.hessian_regression import hessian_regression_error
+from gradnoise.theory.trajectories.long_run_bound import long_run_bound
+from gradnoise.theory.trajectories.mean_square_displacement import mean_square_displacement
+from gradnoise.theory.trajectories.oscillation_frequencies import oscillation_frequencies
+from gradnoise.theory.trajectories.position_velocity import PositionVelocity, position_velocity_law
+from gradnoise.theory.tuning.bayesian_tuning import BayesianTuning, bayesian_tuning
+from gradnoise.theory.tuning.optimal import optimal_learning_rate, optimal_preconditioner
+from gradnoise.theory.tuning.preconditioner_for import preconditioner_for
+from gradnoise.theory.tuning.reverse_learning_rate import reverse_learning_rate
 
 __all__ = [
     "AdaptiveLaw",

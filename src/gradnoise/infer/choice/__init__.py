@@ -1,0 +1,1 @@
+"""Which sampler: all plans against an error budget and a time."""

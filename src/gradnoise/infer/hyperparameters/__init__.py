@@ -1,0 +1,1 @@
+"""Prior scales and noise levels, learnt from the data."""

@@ -1,0 +1,1 @@
+"""Numbers of one minimum: its prior, its evidence, its learning coefficient."""

@@ -1,0 +1,1 @@
+"""Draws and what is done with them."""

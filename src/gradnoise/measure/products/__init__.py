@@ -1,0 +1,1 @@
+"""Curvature and noise through products with vectors, for many parameters."""

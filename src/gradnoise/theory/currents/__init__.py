@@ -1,0 +1,1 @@
+"""Probability currents: where the stationary law is not in equilibrium."""

@@ -1,0 +1,1 @@
+"""How long it takes to leave a minimum."""

@@ -1,0 +1,1 @@
+"""Langevin samplers: their laws, their bias, their corrections."""

@@ -1,0 +1,1 @@
+"""Linear recursions with noise: what every law here is read from."""

@@ -1,0 +1,1 @@
+"""Gaussian posteriors: how far a law is from one, and the evidence."""

@@ -1,0 +1,1 @@
+"""Stationary laws of stochastic gradient descent and its relatives on a quadratic loss."""

@@ -1,0 +1,1 @@
+"""Learning rates and preconditioners that bring the stationary law nearest to a target."""
