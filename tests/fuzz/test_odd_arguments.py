@@ -6,6 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import base_calls
@@ -108,8 +109,9 @@ def every_call(calls: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(SETS))
-def test_every_argument(kind: str) -> None:
+def test_every_argument(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every argument of every public function, with each odd value: all failures at once."""
+    monkeypatch.chdir(tmp_path)  # a word is a path to some
     calls, wrong = SETS[kind](), []
     for name, argument, said, arguments in every_call(calls):
         if (name, said) in THEIRS:
