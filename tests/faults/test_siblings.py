@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import gradnoise as gn
-from gradnoise import datasets, diagnose, sde, theory
+from gradnoise import _checks, datasets, diagnose, sde, theory
 from gradnoise.pages.subject import subject_of
 
 
@@ -152,6 +152,8 @@ EPOCH = {"batch_size": 2, "num_examples": 10}
         (lambda: gn.models.linear_regression(TWO, TWO[0], 10**400, 1.0), "prior_scale"),
         (lambda: gn.models.logistic_regression(TWO, TWO[0], 1.0, names=np.array(3)), "names"),
         (lambda: gn.models.softmax_regression(TWO, TWO[0], 1.0, num_classes=10**16), "num_classes"),
+        (lambda: _checks.progress(lambda done: done), "progress"),
+        (lambda: _checks.words("methods", np.array(3), ("a", "b")), "methods"),
         (lambda: diagnose.rank_statistics(np.zeros((2, 3, 1)), np.zeros((2, 1)), key=0.5), "key"),
     ],
 )  # fmt: skip

@@ -95,6 +95,8 @@ EVERY: dict[str, Any] = {
 THEIRS = {
     ("theory.transverse_gain", "1e145"),
     ("simulate", "1e16"),
+    ("infer.constant_sgd", "1e16"),
+    ("infer.corrected_langevin", "1e16"),
     *(("testing.assert_estimate", value) for value in EVERY),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +34,8 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
 def words(name: str, value: Any, allowed: Iterable[str]) -> tuple[str, ...]:
     """Return a list of allowed words, at least one, as a tuple."""
     allowed = tuple(allowed)
-    if isinstance(value, str) or not isinstance(value, Iterable) or not (given := tuple(value)):
+    many = isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1) != 0
+    if not many or not (given := tuple(value)):
         msg = f"{name} must be a list of names such as {list(allowed)}, got {shown(value)}."
         raise TypeError(msg)
     return tuple(one_of(name, word, allowed) for word in given)
@@ -52,10 +54,21 @@ def keywords(given: Iterable[str], allowed: Iterable[str]) -> None:
 
 def progress(value: Any) -> Any:
     """Return `value` if it is True, False or a function (steps done, steps in all)."""
-    if not (isinstance(value, bool | np.bool_) or callable(value)):
+    if not (isinstance(value, bool | np.bool_) or (callable(value) and _takes_two(value))):
         msg = f"progress must be True, False or a function of (steps done, steps in all), got {shown(value)}."
         raise TypeError(msg)
     return value
+
+
+def _takes_two(value: Any) -> bool:
+    """Whether a function can be called with two arguments; where it does not tell, it can."""
+    try:
+        inspect.signature(value).bind(0, 1)
+    except TypeError:
+        return False
+    except ValueError:  # no signature
+        return True
+    return True
 
 
 def problem(value: Any) -> Any:
