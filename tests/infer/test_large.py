@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer import constant_sgd, plan, sample
+from gradnoise.infer import Plan, constant_sgd, plan, sample
+from gradnoise.infer.large.large_plan import LargePlan
 from gradnoise.measure import leading_directions, local_geometry, noise_diagonal
 
 D, N = 1010, 8000
@@ -65,6 +67,15 @@ def test_variances_along_the_stiffest_directions_are_as_predicted(kind: str, ran
     assert (
         0.8 < numbers["smallest_variance_ratio"] < numbers["largest_variance_ratio"] < 1.4
     )  # noise grows by about D/N = 0.15 over the law
+
+
+def test_a_large_plan_runs_by_the_same_defaults_as_any_other(ran: Any) -> None:
+    """`infer.plan(...).run(num_draws=...)`, as its docstring says; above 1000 parameters every argument had to be given."""
+    signature = inspect.signature(LargePlan.run)
+    assert signature == inspect.signature(Plan.run)
+    again = ran("scalar").plan.run(num_draws=4, progress=False)
+    assert again.draws.shape == (4, 4, D)
+    assert again.settings["thin"] == N // 300
 
 
 def test_capped_steps_are_said(wide: Any) -> None:

@@ -171,7 +171,7 @@ def sample(
     num_draws, num_chains, key
         Draws a chain, chains, seed. Draws are thinned by the predicted autocorrelation.
     max_time
-        Seconds that NUTS may take, predicted by `truth.nuts_seconds`, where it is the way out; 0: never. The rest is not timed.
+        Seconds that NUTS may take, predicted by `samplers.nuts.nuts_seconds`, where it is the way out; 0: never. The rest is not timed.
     progress
         As in `simulate`; True also prints the choice, before anything runs, and shows on a terminal what is being planned.
     simulation

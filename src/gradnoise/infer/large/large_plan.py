@@ -78,12 +78,12 @@ class LargePlan:
     def run(
         self,
         *,
-        num_draws: int,
-        num_chains: int,
-        key: Any,
-        thin: int | None,
-        burn_in: int | None,
-        progress: Any,
+        num_draws: int = 1000,
+        num_chains: int = 4,
+        key: Any = 0,
+        thin: int | None = None,
+        burn_in: int | None = None,
+        progress: Any = True,
         **simulation: Unpack[Simulation],
     ) -> Posterior:
         """Run from `start` and judge by the variances along the stiffest directions; one epoch between draws by default."""

@@ -1,4 +1,4 @@
-"""What a run will cost, before it runs."""
+"""How long a sampler must run, from its predicted memory, and what that costs."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Plan:
     problem, process
         What will be simulated.
     where
-        Centre, curvature and noise that it was tuned with (`sampler.Place`).
+        Centre, curvature and noise that it was tuned with (`plans.place.Place`).
     predicted_mean, predicted_covariance
         Law of the draws, (D,) and (D, D), predicted exactly in discrete time for a quadratic loss.
     target

@@ -79,12 +79,12 @@ def constant_sgd(
     mode, law
         From `find_mode` and `measure.gaussian_law`, where they are known already. Above 1000 parameters `mode` must be given
         (trained params will do), and `preconditioner` must be None, "diagonal_closed" or "scalar": the step is cut where it would be
-        unstable, the law is predicted along the ten stiffest directions only, and the verdict says so (`large.plan_large_sgd`).
+        unstable, the law is predicted along the ten stiffest directions only, and the verdict says so (`large.large_plan.plan_large_sgd`).
     num_law_draws
         Draws that the variational law is found with; None: by the rule of `measure.gaussian_law`.
     adapt
         Whether H and C are re-estimated over the sampler's own iterates while it burns in, at absolute step marks, and the
-        step tuned anew (see `adaptation.adapted`): for models whose noise drifts.
+        step tuned anew (see `plans.adaptation.adapted`): for models whose noise drifts.
     progress
         As in `simulate`; True also prints the planned steps.
     simulation
