@@ -97,7 +97,7 @@ def test_one_chain_batches_merge_and_their_error_is_right(linear: gn.Problem, mo
 
 def test_pooled_moments_equal_per_chain_moments(linear: gn.Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     chains = simulate(linear, num_steps=900, num_chains=12, burn_in=100)
-    monkeypatch.setattr(gn.engine.plan, "PER_CHAIN_BYTES", 0)
+    monkeypatch.setattr(gn.engine.sizes, "PER_CHAIN_BYTES", 0)
     pooled = simulate(linear, num_steps=900, num_chains=12, burn_in=100)
     assert pooled.standard_error_from == "groups of chains"
     np.testing.assert_allclose(pooled.covariance, chains.covariance, rtol=1e-4, atol=1e-9)

@@ -82,7 +82,7 @@ def test_rescaling_inputs_and_prior_together_changes_nothing() -> None:
     factors = np.array([0.1, 1.0, 7.0])
     one = gn.models.logistic_regression(x, y, intercept=False)
     other = gn.models.logistic_regression(x * factors, y, intercept=False)
-    moved = gn.infer.hyperparameters.replaced(other, {"prior_precision": factors**2})
+    moved = gn.infer.minima.hyperparameters.replaced(other, {"prior_precision": factors**2})
     assert evidence(moved).log_evidence.value == pytest.approx(evidence(one).log_evidence.value, abs=1e-8)
 
 

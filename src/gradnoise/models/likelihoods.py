@@ -20,7 +20,7 @@ ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 def _by_scores(log_likelihood: Any) -> Any:
-    """Mark a log-likelihood that reads params through the scores z = inputs @ params alone (`measure.score_averages`)."""
+    """Mark a log-likelihood that reads params through the scores z = inputs @ params alone (`measure.dense.score_averages`)."""
     log_likelihood.by_scores = True
     return log_likelihood
 

@@ -20,7 +20,7 @@ from gradnoise.theory.langevin.kinetic_flows import SOURCES, coefficients, progr
 class Kinetic:
     """One step of a splitting scheme on (θ, v), v = M⁻¹p. Make it with `kinetic`.
 
-    `letters` are the flows of a step (`theory.kinetic_flows`), `numbers` their coefficients, `root` a root of the covariance of
+    `letters` are the flows of a step (`theory.langevin.kinetic_flows`), `numbers` their coefficients, `root` a root of the covariance of
     the velocity's noise; `injected` is that covariance as given, for the momentum, or None.
     """
 
