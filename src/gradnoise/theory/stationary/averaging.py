@@ -163,9 +163,9 @@ def averaging_correlation(hessian: ArrayLike, *, learning_rate: float, window: i
     window = _checks.integer("window", window)
     kept = 1 - rates
     gone = _gone(rates, window)
-    slow = window * rates < 1e-6  # there the difference below has few digits, and the limit 1 − 2x/3 is exact to 1e-12
+    slow = window * rates < 1e-5  # there the difference below has few digits, and the first order is right to 1e-10
     spread = window * rates * (1 + kept) - 2 * kept * gone
-    return np.where(slow, 1 - 2 * window * rates / 3, kept * gone**2 / np.where(slow, 1.0, spread))
+    return np.where(slow, 1 - (2 * window + 1 / window) * rates / 3, kept * gone**2 / np.where(slow, 1.0, spread))
 
 
 def _one_pass(num_examples: int, batch_size: int) -> tuple[int, int, float]:
