@@ -14,7 +14,7 @@ from sklearn.datasets import load_breast_cancer
 
 import gradnoise as gn
 from gradnoise.infer import gaussian, laplace
-from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.choice.plan import SAMPLERS
 from gradnoise.mode import find_mode
 from gradnoise.problem import Problem
 from studies import recording
@@ -58,13 +58,13 @@ def study(
         _row("laplace", laplace(made, mode=mode, num_draws=num_draws)),
         _row("gaussian", gaussian(made, mode=mode, law=law, num_draws=num_draws)),
     ]
-    for name in names or tuple(PLANNERS):
+    for name in names or tuple(SAMPLERS):
         settings: dict[str, dict[str, Any]] = {"": {}} | (VARIANTS.get(name, {}) if variants else {})
         for label, chosen in settings.items():
             said = f"{name}, {label}" if label else name
             began = time.perf_counter()
             try:
-                plan = PLANNERS[name](made, batch_size=BATCH, mode=mode, law=law, **chosen)
+                plan = SAMPLERS[name].plan(made, batch_size=BATCH, mode=mode, law=law, **chosen)
                 thin = plan.length(1).thin
                 if thin * FEWEST > most_steps:
                     told = f"not run: one draw every {thin:,} steps"

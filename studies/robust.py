@@ -17,7 +17,7 @@ import scipy.linalg
 
 import gradnoise as gn
 from gradnoise._types import Array
-from gradnoise.infer.samplers.constant_sgd import plan_constant_sgd
+from gradnoise.infer.samplers.constant_sgd import constant_sgd
 from gradnoise.infer.verdicts.ratios import along_directions, spread
 from gradnoise.measure import GaussianLaw
 from gradnoise.models import robust_linear_regression
@@ -96,7 +96,7 @@ def widths(
             over = law
             if settings["target"] == "at the mode":
                 settings["target"], over = sandwich, _averaged(problem, law, sandwich)
-            plan: Any = plan_constant_sgd(problem, batch_size=batch, mode=mode, law=over, **settings)
+            plan: Any = constant_sgd.plan(problem, batch_size=batch, mode=mode, law=over, **settings)
             run = plan.run(num_draws=num_draws, num_chains=16, key=3, progress=False)
             axes = np.linalg.eigh(plan.target)[1]
             own, to_mode = (along_directions(run.run.covariance, s, axes) for s in (plan.target, sandwich))
@@ -149,7 +149,7 @@ def coverage(num_sets: int, batch: int, num_draws: int = 100) -> dict[str, Any]:
         theta, problem = data_set(seed)
         law = law_at_mode(problem)
         truths.append(theta)
-        plans.append(plan_constant_sgd(problem, batch_size=batch, target="sandwich", mode=law.mode, law=law))
+        plans.append(constant_sgd.plan(problem, batch_size=batch, target="sandwich", mode=law.mode, law=law))
         plain.append(np.abs(law.mean - theta) < 1.96 * np.sqrt(np.diag(law.covariance)))
     draws = run_together(plans, num_draws, at_once=25).astype(np.float64)
     held = np.abs(draws.mean(1) - np.stack(truths)) < 1.96 * draws.std(1, ddof=1)

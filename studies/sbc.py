@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 import gradnoise as gn
 from gradnoise._types import Array
 from gradnoise.infer import gaussian, laplace
-from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.choice.plan import SAMPLERS
 from gradnoise.infer.plans.chain_plan import from_chain
 from gradnoise.infer.plans.place import place
 from gradnoise.infer.plans.plan import Plan
@@ -64,7 +64,7 @@ def planned(name: str, **settings: Any) -> Sampler:
 
     def draw(known: list[Known]) -> Array:
         settled = {"batch_size": BATCH, **SETTINGS.get(name, {}), **settings}
-        plans = [PLANNERS[name](p, mode=mode, law=law, **settled) for p, mode, law in known]
+        plans = [SAMPLERS[name].plan(p, mode=mode, law=law, **settled) for p, mode, law in known]
         return run_together(plans, DRAWS)
 
     return draw
@@ -133,7 +133,7 @@ def samplers() -> dict[str, Sampler]:
         "nuts": control,
         "laplace": exact(laplace),
         "gaussian": exact(gaussian),
-        **{name: planned(name) for name in PLANNERS},
+        **{name: planned(name) for name in SAMPLERS},
         "SGLD at 2x variance": too_wide,
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradnoise.infer.plans.why_thrown import why_thrown
 
 import gradnoise as gn
 from gradnoise import derivatives
@@ -18,7 +19,6 @@ from gradnoise.infer.choice.search import TIE, step_cost, undercuts
 from gradnoise.infer.hyperparameters.variational_em_result import VariationalEM, judged
 from gradnoise.infer.minima.hyperparameters import joint_problem
 from gradnoise.infer.minima.learning_laws import own_law_of
-from gradnoise.infer.plans.why_thrown import why_thrown
 from gradnoise.infer.verdicts.verdict import Verdict
 from gradnoise.measure.dense import score_averages
 from gradnoise.results import Estimate

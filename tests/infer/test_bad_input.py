@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import gradnoise as gn
-from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.choice.plan import SAMPLERS
 from gradnoise.mode import NotAMinimum
 
-METHODS = tuple(PLANNERS)
+METHODS = tuple(SAMPLERS)
 
 
 def by_default(*names: str) -> list[Any]:
@@ -28,7 +28,7 @@ NOISY = X @ [1.0, -1.0] + R.normal(size=60)
 
 
 def run(method: str, problem: gn.Problem, batch_size: int = 8, **settings: Any) -> Any:
-    made = PLANNERS[method](problem, batch_size=batch_size, **settings)
+    made = SAMPLERS[method].plan(problem, batch_size=batch_size, **settings)
     return made.run(num_draws=100, num_chains=8, key=3, progress=False)
 
 
@@ -163,7 +163,7 @@ def test_chains_in_another_basin_are_named_or_the_run_is_refused(method: str) ->
     mode = gn.find_mode(problem)
 
     def call() -> Any:
-        plan = PLANNERS[method](problem, batch_size=4, at="mode", mode=mode)
+        plan = SAMPLERS[method].plan(problem, batch_size=4, at="mode", mode=mode)
         return plan.run(num_draws=1000, num_chains=8, key=1, progress=False)
 
     made, refusal = outcome(call)

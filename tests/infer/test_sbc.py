@@ -9,7 +9,7 @@ from studies import recording, sbc, together
 
 import gradnoise as gn
 from gradnoise.diagnose import calibration_test, expected_rank_spread, rank_statistics
-from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.choice.plan import SAMPLERS
 
 DRAWS = 99
 
@@ -96,7 +96,7 @@ def test_the_committed_record_of_a_thousand_sets_passes_every_sampler_but_the_on
     record = recording.read("sbc")
     rows = {row["sampler"]: row for row in record["rows"]}
     assert record["sets"] == 1000
-    assert set(rows) >= {"nuts", "laplace", "gaussian", *PLANNERS}
+    assert set(rows) >= {"nuts", "laplace", "gaussian", *SAMPLERS}
     assert {name for name, row in rows.items() if row["passed"] is not True} == {"SGLD at 2x variance"}
     wide = rows["SGLD at 2x variance"]
     assert wide["worst_spread_z"] < -wide["limit"]

@@ -9,7 +9,7 @@ import pytest
 from studies import breast_cancer
 
 import gradnoise as gn
-from gradnoise.infer.choice.plan import PLANNERS
+from gradnoise.infer.choice.plan import SAMPLERS
 from gradnoise.infer.verdicts.expectation import strayed_chains
 from gradnoise.infer.verdicts.sandwich import prior_curvature, widths_of
 from gradnoise.infer.verdicts.verdict import judge
@@ -153,6 +153,6 @@ def test_the_bar_on_breast_cancer_at_reduced_size() -> None:
 def test_the_bar_on_breast_cancer_for_every_sampler() -> None:
     rows = breast_cancer.study(1500)
     assert breast_cancer.breaches(rows) == []
-    assert {row["sampler"].split(",")[0] for row in rows} >= {*PLANNERS, "laplace", "gaussian"}
+    assert {row["sampler"].split(",")[0] for row in rows} >= {*SAMPLERS, "laplace", "gaussian"}
     ran = [row for row in rows if "after" in row]
-    assert len(ran) > len(PLANNERS)
+    assert len(ran) > len(SAMPLERS)

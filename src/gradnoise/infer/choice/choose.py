@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Unpack
 from gradnoise import _checks, derivatives, measure
 from gradnoise import mode as modes
 from gradnoise.infer.choice.candidates import Candidate, Choice
-from gradnoise.infer.choice.plan import PLANNERS, plan
+from gradnoise.infer.choice.plan import SAMPLERS, plan
 from gradnoise.infer.choice.search import LENGTHY, MOST_TOLERANCE, Setting, prospects, searched, step_cost, undercuts
 from gradnoise.infer.choice.way_out import MAX_TIME, by_nuts, checked_time, hopeless
 from gradnoise.infer.plans.place import check_size, place
@@ -271,7 +271,7 @@ def _sample_large(
 
 
 def _methods(methods: Any) -> tuple[str, ...]:
-    available = tuple(m for m in METHODS if m in PLANNERS)
+    available = tuple(m for m in METHODS if m in SAMPLERS)
     if methods is None:
         return available
     return _checks.words("methods", methods, available)

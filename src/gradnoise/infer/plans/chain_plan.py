@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def from_chain(
     settings: dict[str, Any] | None = None,
     warnings: tuple[str, ...] = (),
     iact: float | None = None,
+    thrown: Callable[[Plan], str] | None = None,
 ) -> Plan:
     """Plan a sampler whose iterates follow a linear chain: everything is read off it, `iact` too unless it is known."""
     return Plan(
@@ -43,6 +45,7 @@ def from_chain(
         chain=chain,
         settings=settings or {},
         warnings=warnings,
+        thrown=thrown,
     )
 
 

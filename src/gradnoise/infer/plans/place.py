@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 def place(
     problem: Any,
-    at: str,
+    at: str = "posterior",
     *,
     mode: Any = None,
     law: Any = None,

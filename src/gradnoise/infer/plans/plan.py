@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -63,6 +64,8 @@ class Plan:
         Step sizes and the like, by name.
     warnings
         What is known to be wrong with it, in plain sentences with the numbers.
+    thrown
+        Says of a plan, all of whose chains diverged, why; None: what is usual.
     """
 
     method: str
@@ -80,6 +83,7 @@ class Plan:
     chain: LinearChain | None = field(default=None, repr=False)
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
+    thrown: Callable[[Plan], str] | None = field(default=None, repr=False)
 
     @property
     def variance_errors(self) -> Array:
@@ -275,7 +279,10 @@ class Plan:
 
     def _posterior(self, run: Any, length: Length, num_chains: int) -> Posterior:
         if not len(run.chains):
-            raise Divergence(run)
+            lost = Divergence(run)
+            if self.thrown is not None:
+                lost.args = (f"{str(lost).split(' The usual cause')[0]} {self.thrown(self)}",)
+            raise lost
         with keeping(run):
             draws = run.averages if self.window > 1 else run.draws
         verdict, effective = verified(self, run, draws, length.num_steps - length.burn_in, num_chains)

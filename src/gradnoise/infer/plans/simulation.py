@@ -32,6 +32,9 @@ class Simulation(TypedDict, total=False):
     threads: int | None
 
 
+SIMULATION: dict[str, Any] = {"dtype": None, "checkpoint": None, "workers": 1, "threads": None}  # the defaults
+
+
 def check_memory(num_draws: int, num_chains: int, num_params: int) -> None:
     """Refuse more draws, in float64, than this machine can hold."""
     need = 8.0 * num_draws * num_chains * num_params

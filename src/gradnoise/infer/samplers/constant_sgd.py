@@ -8,16 +8,13 @@ import numpy as np
 
 from gradnoise import _checks, derivatives, theory
 from gradnoise._types import Array, ArrayLike
-from gradnoise.engine import Divergence
 from gradnoise.infer.large.large_plan import LargePlan, plan_large_sgd
 from gradnoise.infer.plans.adaptation import adapted
 from gradnoise.infer.plans.chain_plan import from_chain
-from gradnoise.infer.plans.place import Place, check_independent, check_moves, place
+from gradnoise.infer.plans.place import Place, check_independent, check_moves
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.infer.plans.targets import over_the_sandwich, tempered
-from gradnoise.infer.plans.why_thrown import why_thrown
-from gradnoise.infer.posteriors.posterior import Posterior
 from gradnoise.infer.verdicts.refused import Refused
 from gradnoise.oracles import minibatch
 from gradnoise.processes import compose
@@ -26,32 +23,24 @@ from gradnoise.theory.tuning.optimal import NoSetting
 
 FARTHEST = 1e10  # times the posterior's variance that a target may be, or one over it: beyond, float64 does not resolve the step
 SILENT = 1e-9  # C relative to H below which a direction has no gradient noise
+UNLIKE = 1e4  # ratio of two parameters' scales from which on float32 does not hold both
 KINDS = ("full", "diagonal", "diagonal_closed", "scalar", "sqrt")
 
 
+@sampler
 def constant_sgd(
     problem: Any,
     *,
     batch_size: int,
     preconditioner: str | ArrayLike | None = None,
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     target: str | ArrayLike = "posterior",
     temperature: float = 1.0,
     momentum: float = 0.0,
     time: str = "discrete",
     sampling: str = "with_replacement",
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
     adapt: bool = False,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan | LargePlan:
     """Sample with SGD alone, its step tuned so that the stationary law is closest to the posterior.
 
     Parameters
@@ -101,64 +90,6 @@ def constant_sgd(
         On bad arguments, before anything runs; `Refused` for a step beyond the stability edge, directions without noise or
         shuffled batches, before anything is simulated.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=constant_sgd,
-    )  # fmt: skip
-    plan = plan_constant_sgd(
-        problem,
-        batch_size=batch_size,
-        preconditioner=preconditioner,
-        at=at,
-        target=target,
-        temperature=temperature,
-        momentum=momentum,
-        time=time,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        adapt=adapt,
-        key=key,
-    )
-    try:
-        return plan.run(
-            num_draws=num_draws,
-            num_chains=num_chains,
-            key=key,
-            thin=thin,
-            burn_in=burn_in,
-            progress=progress,
-            **simulation,
-        )
-    except Divergence as error:
-        if (
-            isinstance(plan, Plan)
-            and isinstance(plan.settings["preconditioner"], str)
-            and plan.settings["preconditioner"] != "matrix"
-        ):
-            error.args = (f"{str(error).split(' The usual cause')[0]} {why_thrown(plan)}",)
-        raise
-
-
-def plan_constant_sgd(
-    problem: Any,
-    *,
-    batch_size: int,
-    preconditioner: str | ArrayLike | None = None,
-    at: str = "posterior",
-    target: str | ArrayLike = "posterior",
-    temperature: float = 1.0,
-    momentum: float = 0.0,
-    time: str = "discrete",
-    sampling: str = "with_replacement",
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    adapt: bool = False,
-    key: Any = 0,
-) -> Plan | LargePlan:
-    """Tune constant SGD and predict its law; arguments as in `constant_sgd`, `key` for the variational law."""
     _checks.problem(problem)
     size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
@@ -180,24 +111,31 @@ def plan_constant_sgd(
     _checks.flag("adapt", adapt)
     if large:
         _refuse_for_large(
-            at=at != "posterior",
+            at=settings.get("at", "posterior") != "posterior",
             target=not (isinstance(aim, str) and aim == "posterior"),
             temperature=heat != 1,
             momentum=mu != 0,
             time=time != "discrete",
             adapt=adapt,
         )
-        return plan_large_sgd(problem, batch_size=size, preconditioner=kind, mode=mode, sampling=sampling, key=key)
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
-    if isinstance(aim, str) and aim == "sandwich" and at == "posterior":
+        return plan_large_sgd(
+            problem,
+            batch_size=size,
+            preconditioner=kind,
+            mode=settings.get("mode"),
+            sampling=sampling,
+            key=settings.get("key", 0),
+        )
+    where = place_of(problem, settings)
+    if isinstance(aim, str) and aim == "sandwich" and where.at == "posterior":
         where, aim = over_the_sandwich(problem, where)
-    elif isinstance(aim, str) and heat != 1.0 and at == "posterior":
+    elif isinstance(aim, str) and heat != 1.0 and where.at == "posterior":
         where = tempered(problem, where, heat)
 
     def tuned(where: Place) -> Plan:
         return _tuned(problem, where, wish, aim, heat, time, size, mu, sampling)
 
-    return adapted(tuned, where, key=key) if adapt else tuned(where)
+    return adapted(tuned, where, key=settings.get("key", 0)) if adapt else tuned(where)
 
 
 def _refuse_for_large(**given: bool) -> None:
@@ -237,6 +175,7 @@ def _tuned(
         where,
         drift_matters=True,
         target=goal,
+        thrown=_why_thrown if isinstance(wish, str) else None,
         settings={
             "batch_size": size,
             "preconditioner": kind,
@@ -323,3 +262,21 @@ def _chain(where: Place, step: Array, wish: str | Array, time: str, common: dict
     return theory.linear_chain(
         where.hessian, where.gradient_covariance, learning_rate=1.0, preconditioner=step, **common
     )
+
+
+def _why_thrown(plan: Plan) -> str:
+    """Say what makes chains diverge at a step that was tuned here: not its size where the law lies."""
+    law = plan.where.law
+    scales = np.sqrt(np.diag(plan.where.hessian))
+    if scales.max() > UNLIKE * scales.min():
+        cause = (
+            f"the columns are badly scaled (curvatures differ by a factor {(scales.max() / scales.min()) ** 2:.2g}), so that rounding "
+            "alone moves the chains: use datasets.standardise"
+        )
+    else:
+        cause = (
+            f"the noise of a batch and the curvature change with the distance from the mode (over the posterior the noise is "
+            f"{law.noise_drift:.3g} times that at the mode), and single batches throw chains to where the step is too large: use "
+            "infer.corrected_langevin, infer.sample or a larger batch_size"
+        )
+    return f"The step was tuned for these data and is {plan.settings['stability']:.2g} of the stability edge around the mode; but {cause}."

@@ -9,15 +9,15 @@ from gradnoise.infer.large.large_plan import LargePlan, plan_large_langevin
 from gradnoise.infer.large.structured_step import KINDS, dense_structure
 from gradnoise.infer.plans.adaptation import adapted
 from gradnoise.infer.plans.chain_plan import from_chain
-from gradnoise.infer.plans.place import Place, check_independent, place
+from gradnoise.infer.plans.place import Place, check_independent
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
-from gradnoise.infer.posteriors.posterior import Posterior
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
 from gradnoise.processes.langevin_dynamics import Langevin
 
 
+@sampler
 def corrected_langevin(
     problem: Any,
     *,
@@ -25,20 +25,10 @@ def corrected_langevin(
     fraction: float = 0.5,
     preconditioner: str | None = None,
     rank: int = 10,
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     sampling: str = "with_replacement",
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
     adapt: bool = False,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan | LargePlan:
     """Sample θ ← θ - Pĝ + ξ with P = ηA⁻¹ and Cov ξ = (1 - (1-η)²)(NA)⁻¹ - P(C/B)P: exact at a finite step on a quadratic.
 
     Every direction relaxes at the same rate η = fraction·η_max, whatever the conditioning, and directions that the data
@@ -68,45 +58,6 @@ def corrected_langevin(
     ValueError, TypeError
         On bad arguments, before anything runs.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=corrected_langevin,
-    )  # fmt: skip
-    plan = plan_corrected_langevin(
-        problem,
-        batch_size=batch_size,
-        fraction=fraction,
-        preconditioner=preconditioner,
-        rank=rank,
-        at=at,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        adapt=adapt,
-        key=key,
-    )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
-
-
-def plan_corrected_langevin(
-    problem: Any,
-    *,
-    batch_size: int,
-    fraction: float = 0.5,
-    preconditioner: str | None = None,
-    rank: int = 10,
-    at: str = "posterior",
-    sampling: str = "with_replacement",
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    adapt: bool = False,
-    key: Any = 0,
-) -> Plan | LargePlan:
-    """Tune corrected Langevin and predict its law; arguments as in `corrected_langevin`, `key` for the variational law."""
     _checks.problem(problem)
     size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(sampling, "the correction assumes noise that is independent from step to step.")
@@ -118,6 +69,7 @@ def plan_corrected_langevin(
     share = _checks.within("fraction", fraction, 1e-9, 1.0, closed="left")
     _checks.flag("adapt", adapt)
     if large:
+        at = settings.get("at", "posterior")
         if kind == "full" or at != "posterior" or adapt:
             msg = f"preconditioner must be 'diagonal' or 'low_rank' (None), at and adapt left alone above {derivatives.DENSE} parameters, got {kind!r}, {at!r}, {adapt}."
             raise ValueError(msg)
@@ -127,18 +79,18 @@ def plan_corrected_langevin(
             preconditioner=kind,
             rank=rank,
             fraction=share,
-            mode=mode,
+            mode=settings.get("mode"),
             sampling=sampling,
-            key=key,
+            key=settings.get("key", 0),
         )
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    where = place_of(problem, settings)
 
     def tuned(where: Place) -> Plan:
         if kind != "full":
             return _structured(problem, where, share, size, sampling, kind, rank)
         return _tuned(problem, where, share, size, sampling)
 
-    return adapted(tuned, where, key=key) if adapt else tuned(where)
+    return adapted(tuned, where, key=settings.get("key", 0)) if adapt else tuned(where)
 
 
 def _tuned(problem: Any, where: Place, share: float, size: int, sampling: str) -> Plan:

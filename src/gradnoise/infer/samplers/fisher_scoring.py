@@ -10,10 +10,9 @@ from gradnoise import _checks, theory
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.plans.chain_plan import from_chain
 from gradnoise.infer.plans.own_law import own_law
-from gradnoise.infer.plans.place import check_independent, place
+from gradnoise.infer.plans.place import check_independent
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
-from gradnoise.infer.posteriors.posterior import Posterior
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.infer.verdicts.refused import Refused
 from gradnoise.oracles import minibatch
 from gradnoise.processes import langevin
@@ -23,6 +22,7 @@ KINDS = ("full", "diagonal", "diagonal_closed", "scalar")
 SHARE = 0.1  # of the mean gradient noise: injected where nothing else is asked for
 
 
+@sampler
 def fisher_scoring(
     problem: Any,
     *,
@@ -30,19 +30,9 @@ def fisher_scoring(
     step_size: float | None = None,
     injected: ArrayLike | None = None,
     kind: str = "full",
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     sampling: str = "with_replacement",
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan:
     """Sample with θ ← θ - ε G ĝ + √ε G E w, w ~ N(0, I): constant SGD with a preconditioner and noise added to the gradient.
 
     Parameters
@@ -73,43 +63,6 @@ def fisher_scoring(
     ----------
     Mandt, Hoffman, Blei (2017), §5.2: G = (2/N)(εS + EEᵀ)⁻¹, here with the discrete-time term (ε/N)H that makes it exact.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=fisher_scoring,
-    )  # fmt: skip
-    plan = plan_fisher_scoring(
-        problem,
-        batch_size=batch_size,
-        step_size=step_size,
-        injected=injected,
-        kind=kind,
-        at=at,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        key=key,
-    )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
-
-
-def plan_fisher_scoring(
-    problem: Any,
-    *,
-    batch_size: int,
-    step_size: float | None = None,
-    injected: ArrayLike | None = None,
-    kind: str = "full",
-    at: str = "posterior",
-    sampling: str = "with_replacement",
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    key: Any = 0,
-) -> Plan:
-    """Tune Fisher scoring and predict its law; arguments as in `fisher_scoring`, `key` for the variational law."""
     _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     _checks.problem(problem)
     size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
@@ -120,7 +73,7 @@ def plan_fisher_scoring(
     form = _checks.one_of("kind", kind, KINDS)
     epsilon = None if step_size is None else _checks.positive("step_size", step_size)
     added = None if injected is None else _checks.symmetric("injected", injected, problem.num_params, definite="semi")
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    where = place_of(problem, settings)
     noise: dict[str, Any] = {"num_examples": problem.num_examples, "batch_size": size, "sampling": sampling}
     of = where.hessian, where.gradient_covariance
     if epsilon is None:

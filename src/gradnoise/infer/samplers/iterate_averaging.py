@@ -15,10 +15,9 @@ from gradnoise.infer.large.large_plan import LargePlan, plan_large_sgd
 from gradnoise.infer.plans.averaging_rate import balanced, change_of, rates_within, sandwich, settled, unstable_step
 from gradnoise.infer.plans.chain_plan import averaged, from_chain
 from gradnoise.infer.plans.curvature_change import CurvatureChange
-from gradnoise.infer.plans.place import Place, check_independent, place
+from gradnoise.infer.plans.place import Place, check_independent
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
-from gradnoise.infer.posteriors.posterior import Posterior
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.infer.verdicts.ratios import without_rounding
 from gradnoise.infer.verdicts.refused import Refused
 from gradnoise.oracles import minibatch
@@ -29,6 +28,7 @@ from gradnoise.theory.tuning.optimal import SILENT
 MISMATCH = 0.05  # relative difference of C and H in a direction from which on the plan says so
 
 
+@sampler
 def iterate_averaging(
     problem: Any,
     *,
@@ -38,19 +38,9 @@ def iterate_averaging(
     tolerance: float = 0.05,
     preconditioner: str | ArrayLike | None = None,
     target: str = "posterior",
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     sampling: str = "with_replacement",
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan | LargePlan:
     """Sample with the means of consecutive windows of constant SGD, whose covariance is about H⁻¹CH⁻¹/(window·B), whatever the step.
 
     That is the sandwich covariance when a window is one pass over the data, and the posterior's only where C = H: for a
@@ -90,47 +80,6 @@ def iterate_averaging(
         On bad arguments, before anything runs; where N is too small for the condition number, with the N that would do, or for the
         skewness of the loss, with the errors of the best rate.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=iterate_averaging,
-    )  # fmt: skip
-    plan = plan_iterate_averaging(
-        problem,
-        batch_size=batch_size,
-        window=window,
-        learning_rate=learning_rate,
-        tolerance=tolerance,
-        preconditioner=preconditioner,
-        target=target,
-        at=at,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        key=key,
-    )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
-
-
-def plan_iterate_averaging(
-    problem: Any,
-    *,
-    batch_size: int,
-    window: int | None = None,
-    learning_rate: float | None = None,
-    tolerance: float = 0.05,
-    preconditioner: str | ArrayLike | None = None,
-    target: str = "posterior",
-    at: str = "posterior",
-    sampling: str = "with_replacement",
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    key: Any = 0,
-) -> Plan | LargePlan:
-    """Choose window and rate, and predict the law of the means; arguments as in `iterate_averaging`, `key` for the variational law."""
     _checks.problem(problem)
     examples = problem.num_examples
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
@@ -143,9 +92,9 @@ def plan_iterate_averaging(
     delta = _checks.within("tolerance", tolerance, 0.0, 1.0, closed="neither")
     aim = _checks.one_of("target", target, ("posterior", "sandwich"))
     if problem.num_params > derivatives.DENSE:
-        return _large(problem, size, length, rate, preconditioner, at, kind, mode, key)
+        return _large(problem, size, length, rate, preconditioner, kind, settings)
     wish = _wish(preconditioner, problem.num_params)
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    where = place_of(problem, settings)
     _require_noise(where)
     matrix = _matrix(where, wish)
     noise: dict[str, Any] = {"batch_size": size, "preconditioner": matrix, "sampling": kind}
@@ -185,14 +134,21 @@ def plan_iterate_averaging(
 
 
 def _large(
-    problem: Any, size: int, window: int, rate: float | None, kind: Any, at: str, sampling: str, mode: Any, key: Any
+    problem: Any, size: int, window: int, rate: float | None, kind: Any, sampling: str, settings: Settings
 ) -> LargePlan:
+    at = settings.get("at", "posterior")
     if rate is not None or at != "posterior" or sampling == "shuffled":
         msg = f"learning_rate and at must be left alone and sampling independent above {derivatives.DENSE} parameters, got {rate}, {at!r}, {sampling!r}."
         raise ValueError(msg)
     wanted = "diagonal_closed" if kind is None else kind
     return plan_large_sgd(
-        problem, batch_size=size, preconditioner=wanted, mode=mode, sampling=sampling, window=window, key=key
+        problem,
+        batch_size=size,
+        preconditioner=wanted,
+        mode=settings.get("mode"),
+        sampling=sampling,
+        window=window,
+        key=settings.get("key", 0),
     )
 
 

@@ -13,10 +13,9 @@ from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.plans.falling_plan import TOLD, DecreasingPlan
 from gradnoise.infer.plans.langevin_step import check_edge, largest_step, rates_of, within_budget
 from gradnoise.infer.plans.own_law import OwnLaw, own_law
-from gradnoise.infer.plans.place import Place, check_independent, place
+from gradnoise.infer.plans.place import Place, check_independent
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
-from gradnoise.infer.posteriors.posterior import Posterior
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.infer.verdicts.readable import number, percent
 from gradnoise.oracles import minibatch
 from gradnoise.processes import Decreasing
@@ -27,6 +26,7 @@ from gradnoise.theory.linear.chain import longest_memory
 FEW = 50  # examples times batch size below which the law of shuffled epochs is only roughly what is predicted
 
 
+@sampler
 def langevin(
     problem: Any,
     *,
@@ -35,20 +35,10 @@ def langevin(
     max_variance_error: float = 0.05,
     preconditioner: str | ArrayLike | None = None,
     schedule: str | Decreasing = "constant",
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     sampling: str = "with_replacement",
     drop_last: bool = True,
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan:
     """Sample with stochastic gradient Langevin dynamics (SGLD), θ ← θ - (ε/2) N P ĝ + √ε P^½ V.
 
     Its law at a finite step is wider than the posterior by what the minibatch noise and the step add; both are predicted, with
@@ -92,47 +82,6 @@ def langevin(
     Welling and Teh (2011); Mandt, Hoffman, Blei (2017), §5.1, corrected in `theory.langevin_covariance`; shuffled epochs:
     Shaw and Whalley (2025), arXiv 2501.16055.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=langevin,
-    )  # fmt: skip
-    plan = plan_langevin(
-        problem,
-        batch_size=batch_size,
-        step_size=step_size,
-        max_variance_error=max_variance_error,
-        preconditioner=preconditioner,
-        schedule=schedule,
-        at=at,
-        sampling=sampling,
-        drop_last=drop_last,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        key=key,
-    )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
-
-
-def plan_langevin(
-    problem: Any,
-    *,
-    batch_size: int,
-    step_size: float | None = None,
-    max_variance_error: float = 0.05,
-    preconditioner: str | ArrayLike | None = None,
-    schedule: str | Decreasing = "constant",
-    at: str = "posterior",
-    sampling: str = "with_replacement",
-    drop_last: bool = True,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    key: Any = 0,
-) -> Plan:
-    """Choose the step and predict the law; arguments as in `langevin`, `key` for the variational law."""
     kind = _checks.one_of("sampling", sampling, _checks.SAMPLINGS)
     dropped = _checks.drop_last(drop_last, kind)
     _checks.problem(problem)
@@ -145,7 +94,7 @@ def plan_langevin(
     if falling is not None:
         check_independent(kind, "the law of epochs with a falling schedule is not known.")
     wish = _preconditioner(preconditioner, problem.num_params)
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
+    where = place_of(problem, settings)
     matrix = where.covariance if isinstance(wish, str) else wish
     noise: dict[str, Any] = {"num_examples": problem.num_examples, "batch_size": size, "sampling": kind}
     if kind == "shuffled":

@@ -11,10 +11,9 @@ from gradnoise import _checks, theory
 from gradnoise import mode as modes
 from gradnoise._types import Array, ArrayLike
 from gradnoise.infer.plans.chain_plan import from_chain
-from gradnoise.infer.plans.place import Place, check_independent, check_size, place
+from gradnoise.infer.plans.place import Place, check_independent, check_size
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation, check_run
-from gradnoise.infer.posteriors.posterior import Posterior
+from gradnoise.infer.plans.sampler import Settings, place_of, sampler
 from gradnoise.infer.verdicts.refused import Refused
 from gradnoise.measure.dense import score_averages
 from gradnoise.measure.dense.stationary_law import mirrored_normals
@@ -29,6 +28,7 @@ TOLERANCE, ITERATIONS, RUNAWAY = 1e-3, 60, 1e4
 RETRIES = 12
 
 
+@sampler
 def sghmc(
     problem: Any,
     *,
@@ -41,19 +41,9 @@ def sghmc(
     max_variance_error: float = 0.05,
     max_noise_share: float = 0.5,
     control_variate: bool = False,
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    key: Any = 0,
-    at: str = "posterior",
     sampling: str = "with_replacement",
-    thin: int | None = None,
-    burn_in: int | None = None,
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    progress: Any = True,
-    **simulation: Unpack[Simulation],
-) -> Posterior:
+    **settings: Unpack[Settings],
+) -> Plan:
     """Sample with underdamped Langevin dynamics: positions and velocities, exact sub-flows, one minibatch gradient a step.
 
     Its noise is reduced by what the minibatch noise adds, so that the positions have the right covariance at a finite step. It
@@ -94,53 +84,6 @@ def sghmc(
     ValueError, TypeError
         On bad arguments, before anything runs; where no setting meets the bounds, with the numbers.
     """
-    check_run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, simulation=simulation,
-        progress=progress, own=sghmc,
-    )  # fmt: skip
-    plan = plan_sghmc(
-        problem,
-        batch_size=batch_size,
-        scheme=scheme,
-        step_size=step_size,
-        friction=friction,
-        mass=mass,
-        corrected=corrected,
-        max_variance_error=max_variance_error,
-        max_noise_share=max_noise_share,
-        control_variate=control_variate,
-        at=at,
-        sampling=sampling,
-        mode=mode,
-        law=law,
-        num_law_draws=num_law_draws,
-        key=key,
-    )
-    return plan.run(
-        num_draws=num_draws, num_chains=num_chains, key=key, thin=thin, burn_in=burn_in, progress=progress, **simulation
-    )
-
-
-def plan_sghmc(
-    problem: Any,
-    *,
-    batch_size: int,
-    scheme: str = "BAOAB",
-    step_size: float | None = None,
-    friction: float | None = None,
-    mass: str | ArrayLike | None = "curvature",
-    corrected: bool = True,
-    max_variance_error: float = 0.05,
-    max_noise_share: float = 0.5,
-    control_variate: bool = False,
-    at: str = "posterior",
-    sampling: str = "with_replacement",
-    mode: Any = None,
-    law: Any = None,
-    num_law_draws: int | None = None,
-    key: Any = 0,
-) -> Plan:
-    """Tune SGHMC and predict its law; arguments as in `sghmc`, `key` for the variational law."""
     _checks.problem(problem)
     size = _checks.drawn_batch(batch_size, problem.num_examples, sampling)
     check_independent(
@@ -155,9 +98,14 @@ def plan_sghmc(
     check_size(problem)
     anchor = None
     if _checks.flag("control_variate", control_variate):
-        anchor = mode = modes.find_mode(problem) if mode is None else mode
-    where = place(problem, at, mode=mode, law=law, num_law_draws=num_law_draws, key=key)
-    noise = where.gradient_covariance if anchor is None else difference_covariance(problem, anchor, where.law, key=key)
+        mode = settings.get("mode")
+        anchor = settings["mode"] = modes.find_mode(problem) if mode is None else mode
+    where = place_of(problem, settings)
+    noise = (
+        where.gradient_covariance
+        if anchor is None
+        else difference_covariance(problem, anchor, where.law, key=settings.get("key", 0))
+    )
     common: dict[str, Any] = {
         "num_examples": problem.num_examples,
         "batch_size": size,
