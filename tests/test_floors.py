@@ -341,7 +341,8 @@ def test_the_chain_of_imports_is_short():
     planted = {
         "gradnoise.a": "from gradnoise.b import f\nfrom gradnoise import d",
         "gradnoise.b": "from gradnoise.b.deep import f",
-        "gradnoise.b.deep": "import numpy",
+        "gradnoise.b.deep": "from gradnoise.c import g",
+        "gradnoise.c": "import numpy",
         "gradnoise.d": "def late():\n    from gradnoise.a import x",
     }
-    assert longest_chain(planted) == ["gradnoise.a", "gradnoise.b.deep"]
+    assert longest_chain(planted) == ["gradnoise.a", "gradnoise.b.deep", "gradnoise.c"]

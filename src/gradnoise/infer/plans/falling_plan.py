@@ -13,7 +13,7 @@ from gradnoise import _checks, theory
 from gradnoise._types import Array
 from gradnoise.infer.plans.length import BURN_IN, Length
 from gradnoise.infer.plans.plan import Plan
-from gradnoise.infer.plans.simulation import Simulation
+from gradnoise.infer.plans.simulation import Simulation, checked_thin
 from gradnoise.infer.posteriors.posterior import Posterior
 from gradnoise.processes import Decreasing
 
@@ -58,7 +58,7 @@ class DecreasingPlan(Plan):
         forget = int(np.searchsorted(forgotten, BURN_IN)) + 1
         forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
         if thin is not None:
-            gap = _checks.integer("thin", thin, high=1 << 29)
+            gap = checked_thin(thin)
         else:
             done = worth[min(forget, len(worth) - 1)]
             steps = int(np.searchsorted(worth, done + draws)) + 1 - forget

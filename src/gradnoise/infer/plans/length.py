@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from gradnoise import _checks
+from gradnoise.infer.plans.simulation import checked_thin
 from gradnoise.infer.verdicts.readable import number
 
 BURN_IN = 5  # relaxation times
@@ -39,7 +40,7 @@ def plan_length(
 ) -> Length:
     """Thin by the worst autocorrelation time, forget the start for five relaxation times; windows are kept whole."""
     draws = _checks.integer("num_draws", num_draws)
-    step = max(1, math.ceil(iact - 1e-9)) if thin is None else _checks.integer("thin", thin, high=1 << 29)
+    step = max(1, math.ceil(iact - 1e-9)) if thin is None else checked_thin(thin)
     forget = math.ceil(BURN_IN * relaxation_time / window) * window
     forget = forget if burn_in is None else _checks.integer("burn_in", burn_in, low=0)
     step = window if window > 1 else step

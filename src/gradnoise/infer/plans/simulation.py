@@ -12,6 +12,8 @@ from gradnoise.engine.checkpoint import require_place
 from gradnoise.infer.plans.place import _NOT_NAMED
 from gradnoise.stream import seed_of
 
+MOST_THIN = 1 << 29
+
 
 class Simulation(TypedDict, total=False):
     """What every sampler hands to `simulate` as it is.
@@ -33,6 +35,14 @@ class Simulation(TypedDict, total=False):
 
 
 SIMULATION: dict[str, Any] = {"dtype": None, "checkpoint": None, "workers": 1, "threads": None}  # the defaults
+
+
+def checked_thin(thin: Any) -> int:
+    """Return the steps between draws as a whole number that the engine can count."""
+    if (step := _checks.integer("thin", thin)) > MOST_THIN:
+        msg = f"thin must be at most {MOST_THIN:,}, got {step:,}."
+        raise ValueError(msg)
+    return step
 
 
 def check_memory(num_draws: int, num_chains: int, num_params: int) -> None:
@@ -62,7 +72,7 @@ def check_run(
     _checks.integer("num_chains", num_chains)
     seed_of(key)
     if thin is not None:
-        _checks.integer("thin", thin, high=1 << 29)
+        checked_thin(thin)
     if burn_in is not None:
         _checks.integer("burn_in", burn_in, low=0)
     _checks.progress(progress)

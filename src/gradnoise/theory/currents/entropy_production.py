@@ -26,7 +26,7 @@ def entropy_production(chain: LinearChain) -> float:
     Reference: Kullback–Leibler form of the entropy production of a Markov chain, Gaspard (2004), J. Stat. Phys. 117; the Gaussian form is
     derived here.
 
-    >>> from gradnoise.theory.stationary.covariance import linear_chain
+    >>> from gradnoise.theory import linear_chain
     >>> H, C = [[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.8], [0.8, 1.0]]
     >>> round(entropy_production(linear_chain(H, C, learning_rate=0.01, batch_size=4)) / 0.01, 4)
     1.6064

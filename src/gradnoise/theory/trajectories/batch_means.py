@@ -60,6 +60,7 @@ def batch_means_error(
 
     Reference: Flegal and Jones (2010), Batch means and spectral variance estimators, for the rates; c in closed form derived here.
 
+    >>> from gradnoise.theory import linear_chain
     >>> chain = linear_chain([[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]], learning_rate=0.5, batch_size=4)
     >>> found = batch_means_error(chain, [0.0, 1.0], num_steps=10_000)
     >>> round(found.constant, 6), found.length, round(found.bias, 6), round(found.standard_error, 4)

@@ -26,6 +26,7 @@ def mean_square_displacement(chain: LinearChain, lag: int) -> float:
 
     Reference: Kunin et al. (2021), arXiv 2107.09133; the exponent 1/α derived here.
 
+    >>> from gradnoise.theory import linear_chain
     >>> chain = linear_chain([[2.0, 0.0], [0.0, 0.5]], [[1.0, 0.0], [0.0, 1.0]], learning_rate=0.1, batch_size=1)
     >>> round(mean_square_displacement(chain, 1), 7)
     0.0213675
