@@ -1,7 +1,8 @@
-"""Text of others (names of columns, files, parameters) as a page, a terminal and a file can hold it."""
+"""Text: what others wrote (names of columns, files, parameters) as a page can hold it, and numbers with the digits that they are known to."""
 
 from __future__ import annotations
 
+import math
 import re
 
 # what no reader sees or what turns the text around it: control characters, line and bidirectional marks, halves of surrogate pairs
@@ -15,3 +16,23 @@ def visible(text: str) -> str:
     a\x1b[31mb\u202ec
     """
     return HIDDEN.sub(lambda hit: hit[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def digits_for(value: float, spread: float, least: int) -> int:
+    """Return the significant digits of a value that shows a tenth of what it is spread by, at least `least` and at most 15.
+
+    >>> digits_for(59000.5, 0.01, 4), digits_for(0.3, 0.1, 4)
+    (8, 4)
+    """
+    if not (math.isfinite(value) and math.isfinite(spread) and value and spread > 0):
+        return least
+    return min(15, max(least, math.floor(math.log10(abs(value))) - math.floor(math.log10(spread)) + 2))
+
+
+def resolved(value: float, spread: float, least: int = 4) -> str:
+    """Write a value with the digits that its spread (a standard deviation, a width) leaves it.
+
+    >>> resolved(59000.512, 0.01), resolved(1 / 3, 0.1), resolved(1e7, 1e-3)
+    ('59000.512', '0.3333', '10000000')
+    """
+    return f"{value:.{digits_for(value, spread, least)}g}"

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import gradnoise as gn
-from gradnoise import _checks, datasets, diagnose, sde, theory
+from gradnoise import _checks, datasets, diagnose, infer, sde, theory
 from gradnoise.pages.subject import subject_of
 
 
@@ -200,3 +200,18 @@ def test_stable_scale_keeps_its_digits_where_a_step_forgets_little() -> None:
     np.testing.assert_allclose(
         [theory.stable_scale(time=t, **law) for t in ("discrete", "continuous")], expected, rtol=1e-12
     )
+
+
+def test_a_value_is_shown_with_the_digits_that_its_spread_leaves_it() -> None:
+    """1e7 ± 1e-3 was printed as 1e+07, and an interval of 59000.49 to 59000.51 as 5.9e+04 to 5.9e+04."""
+    shown = str(infer.Intervals(("year",), np.array([59000.4912]), np.array([59000.5131]), 0.9))
+    assert "59000.491" in shown
+    assert "59000.513" in shown
+    draws = 1e7 + 1e-3 * np.random.default_rng(0).standard_normal((4, 50, 1))
+    mean = gn.Estimate(draws.mean((0, 1)), draws.std((0, 1)) / np.sqrt(200), 200)
+    said = repr(infer.Predictive(mean, draws.std((0, 1)), draws, None))
+    assert said.count("10000000.00") + said.count("9999999.99") == 3  # mean, 5 % and 95 %
+    assert str(infer.Intervals(("x",), np.array([-1 / 3]), np.array([2 / 3]), 0.9)).split()[-2:] == [
+        "-0.3333",
+        "0.6667",
+    ]

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Undefined
 from markupsafe import Markup, escape
 
+from gradnoise._text import digits_for
+
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 TINY = 1e-12
@@ -41,6 +43,17 @@ def number(value: Any, why: str = "not computed", digits: int = 3) -> str | Mark
     if power in _FIXED:
         return _signed(_grouped(f"{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - power)}f}"))
     return _signed(mantissa) + _times(power)
+
+
+def placed(value: Any, spread: Any, why: str = "not computed") -> str | Markup:
+    """Write a parameter's value with the digits that its standard deviation leaves it, three at least.
+
+    >>> placed(59000.512, 0.01), placed(0.0168, 0.5)
+    ('59\u202f000.512', '0.0168')
+    """
+    if missing(value) or missing(spread):
+        return number(value, why)
+    return number(value, why, digits_for(float(value), float(spread), 3))
 
 
 def divergence(value: Any, why: str = "not computed") -> str | Markup:

@@ -78,6 +78,7 @@ def _environment() -> Environment:
     )
     env.filters |= {
         "number": formats.number,
+        "placed": formats.placed,
         "divergence": formats.divergence,
         "setting": formats.setting,
         "count": formats.count,

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from gradnoise._text import resolved
 from gradnoise._types import Array
 from gradnoise.infer.posteriors.predictive import tails
+
+PLACES = ("mean", "low", "high")  # columns whose digits end where those of a standard deviation do
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +46,21 @@ class Intervals:
         ]
 
     def __str__(self) -> str:
-        return table(self.rows(), {"low": percent(self.level)[0], "high": percent(self.level)[1]}, {})
+        ends = {"low": percent(self.level)[0], "high": percent(self.level)[1]}
+        return table(self.rows(), ends, {}, (self.high - self.low) / 3)
 
 
-def table(rows: list[dict[str, Any]], heads: dict[str, str], form: dict[str, str]) -> str:
-    """Return rows of numbers behind a first column of names as text; `heads` renames columns, `form` formats them."""
+def table(rows: list[dict[str, Any]], heads: dict[str, str], form: dict[str, str], spreads: Array | None = None) -> str:
+    """Return rows of numbers behind a first column of names as text; `heads` renames columns, `form` formats them.
+
+    With `spreads`, one a row, places (`PLACES`) have the digits that these leave them.
+    """
     first, *columns = rows[0]
     width = max(len(first), *(len(row[first]) for row in rows))
     lines = [" ".join([f"{first:<{width}}", *(f"{heads.get(c, c):>12}" for c in columns)])]
-    for row in rows:
-        cells = [f"{format(row[c], form.get(c, '.4g')):>12}" for c in columns]
+    for i, row in enumerate(rows):
+        told = {} if spreads is None else {c: resolved(row[c], float(spreads[i])) for c in columns if c in PLACES}
+        cells = [f"{told.get(c) or format(row[c], form.get(c, '.4g')):>12}" for c in columns]
         lines.append(" ".join([f"{row[first]:<{width}}", *cells]))
     return "\n".join(lines)
 

@@ -68,7 +68,7 @@ class Summary:
     def __str__(self) -> str:
         low, high = percent(self.level)
         form = {"r_hat": ".3f", "ess_bulk": ".0f", "ess_tail": ".0f"}
-        return table(self.rows(), {"low": low, "high": high}, form)
+        return table(self.rows(), {"low": low, "high": high}, form, self.sd)
 
 
 def summary_of(posterior: Any, level: float) -> Summary:
