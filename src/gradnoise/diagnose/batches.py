@@ -33,7 +33,7 @@ def batch_means(trajectory: ArrayLike, length: int | None = None) -> Estimate:
     Notes
     -----
     V̂ has relative bias −c/b, c = Σ_j |j|ρ_j / Σ_j ρ_j (AR(1) with coefficient r: 2r/(1 − r²)), and relative standard
-    deviation √(2/k); the best b is (c²·steps)^{1/3} (`papers/recent.md` §2.5). With several chains, use their spread
+    deviation √(2/k); the best b is (c²·steps)^{1/3} (`docs/derivations/samplers.md`). With several chains, use their spread
     instead: it has no bias.
 
     Examples

@@ -62,7 +62,7 @@ def kl_floor(dim: int, n_eff: float, *, fitted_mean: bool = False) -> float:
 
     Notes
     -----
-    Assumption: n_eff ≫ D. Source: `papers/mandt2017.md` §6.6, second-order expansion of the KL derived here. Known
+    Assumption: n_eff ≫ D. Source: `docs/derivations/samplers.md`, second-order expansion of the KL derived here. Known
     check: D = 10, 100 draws: 0.275.
 
     Examples

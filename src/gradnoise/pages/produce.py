@@ -254,7 +254,7 @@ def _kept(methods: Iterable[samplers.Method], draws: dict[str, Any]) -> Iterator
 
 
 def _nuts_budget(options: Options) -> float:
-    """NUTS gets what the issue allows, 30 s, or less where the user allows less for everything."""
+    """NUTS gets 30 s, or less where the user allows less for everything."""
     from gradnoise.infer.choice.reference import BUDGET_SECONDS
 
     return min(BUDGET_SECONDS, max(1.0, options.budget.seconds))

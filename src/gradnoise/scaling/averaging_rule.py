@@ -45,7 +45,7 @@ def ema(settings: Mapping[str, Any], factor: float, *, form: str = "power") -> S
 
     References
     ----------
-    Busbridge et al. (2023), the EMA scaling rule; `papers/sde_scaling.md` §6.
+    Busbridge et al. (2023), the EMA scaling rule; `docs/derivations/averages.md`.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def ema_shift(gradient: ArrayLike, *, learning_rate: float, decay: float, factor
     Assumptions: SGD under the linear rule with a constant gradient; y ← ρy + (1−ρ)θ with the θ *before* the step.
     Limit: κ = 1 gives 0.
 
-    Reference: Busbridge et al. (2023); `papers/sde_scaling.md` §6; closed form derived here.
+    Reference: Busbridge et al. (2023); `docs/derivations/averages.md`; closed form derived here.
 
     >>> ema_shift([1.0, -2.0], learning_rate=0.1, decay=0.9, factor=2)
     array([-0.01,  0.02])

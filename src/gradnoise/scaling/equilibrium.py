@@ -47,7 +47,7 @@ def equilibrium_closeness(first: Equilibrium, second: Equilibrium) -> float:
     Assumptions: both runs are stationary; noise compared per unit of time.
     Limit: 1 for equal equilibria.
 
-    Reference: Li, Malladi, Arora (2021); `papers/sde_scaling.md` §2.7; their predictions take C = √2.
+    Reference: Li, Malladi, Arora (2021); `docs/derivations/equilibrium.md`; their predictions take C = √2.
 
     >>> equilibrium_closeness(Equilibrium(2.0, 1.0, 3.0), Equilibrium(1.0, 1.5, 3.0))
     2.0
@@ -80,7 +80,7 @@ def max_learning_rate_for_sde(
     Assumptions: scale-invariant network with L2 penalty, at equilibrium. Necessary, not sufficient.
     Limit: C → 1 gives 0: nothing but noise can be matched exactly.
 
-    Reference: Li, Malladi, Arora (2021), theorem on the SDE, `papers/sde_scaling.md` §2.7; N there is per unit of time (the only reading with the right units).
+    Reference: Li, Malladi, Arora (2021), theorem on the SDE, `docs/derivations/equilibrium.md`; N there is per unit of time (the only reading with the right units).
 
     >>> round(max_learning_rate_for_sde(noise_per_time=0.1421, squared_gradient=0.0703), 2)
     2.02
@@ -112,7 +112,7 @@ def max_factor_for_linear(
     Assumptions: scale-invariant network with L2 penalty, both runs at equilibrium, λ kept. Necessary, not sufficient.
     Limit: no noise: κ ≤ C², since the signal's part of |θ|² grows with κ.
 
-    Reference: Li, Malladi, Arora (2021), theorem on the linear rule, `papers/sde_scaling.md` §2.7, where both forms are derived.
+    Reference: Li, Malladi, Arora (2021), theorem on the linear rule, `docs/derivations/equilibrium.md`, where both forms are derived.
 
     >>> round(max_factor_for_linear(noise_trace=100.0, squared_gradient=1.0), 6)
     102.0
@@ -145,7 +145,7 @@ def scale_invariant_norm(
     Assumptions: ∇L_γ(θ)·θ = 0 for every minibatch; N and G taken at equilibrium; ηλ < 2l.
     Limit: l → ∞ is 2λR = ηN.
 
-    Reference: Li, Malladi, Arora (2021), `papers/sde_scaling.md` §2.7; re-derived by squaring one step.
+    Reference: Li, Malladi, Arora (2021), `docs/derivations/equilibrium.md`; re-derived by squaring one step.
 
     >>> round(scale_invariant_norm(noise_trace=7.0, squared_gradient=0.1, learning_rate=0.02, weight_decay=0.02), 6)
     3.55071

@@ -43,7 +43,7 @@ def max_kappa(settings: Mapping[str, Any], *, stability_edge: float | None = Non
 
     References
     ----------
-    Malladi et al. (2022), `papers/sde_scaling.md` §3.7; `theory.stability_edge` for the linear rule.
+    Malladi et al. (2022), `docs/derivations/adaptive_sde.md`; `theory.stability_edge` for the linear rule.
 
     Examples
     --------

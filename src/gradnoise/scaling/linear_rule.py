@@ -62,7 +62,7 @@ def linear(
 
     References
     ----------
-    `papers/sde_scaling.md` §2.1 (Li, Malladi & Arora 2021; Goyal et al. 2017), §3.7 for the contrast.
+    `docs/derivations/sgd_sde.md` (Li, Malladi & Arora 2021; Goyal et al. 2017), `docs/derivations/adaptive_sde.md` for the contrast.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def ramp(settings: Mapping[str, Any], decay: float, *, critical_batch_size: floa
 
     References
     ----------
-    Smith, Kindermans, Ying, Le (2018), Don't decay the learning rate, increase the batch size; for Adam `papers/recent.md` §3.5 (Seesaw, 2025).
+    Smith, Kindermans, Ying, Le (2018), Don't decay the learning rate, increase the batch size; for Adam `docs/derivations/averages.md` (Seesaw, 2025).
 
     Examples
     --------

@@ -72,7 +72,8 @@ def square_root(
     References
     ----------
     Malladi, Lyu, Panigrahi & Arora (2022), the square-root scaling rules for RMSprop and Adam; Loshchilov & Hutter (2019) for the
-    decoupled decay, which they write independent of the learning rate; its scaling, clipping and averages derived in `papers/sde_scaling.md` §3.7, §5, §6.
+    decoupled decay, which they write independent of the learning rate; its scaling, clipping and averages derived in
+    `docs/derivations/adaptive_sde.md`, `decoupled_decay_and_signs.md` and `averages.md` there.
 
     Examples
     --------

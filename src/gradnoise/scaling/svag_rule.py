@@ -55,7 +55,7 @@ def svag(settings: Mapping[str, Any], l: float) -> Scaled:
 
     References
     ----------
-    Li, Malladi & Arora (2021); Malladi et al. (2022) for the adaptive rules (`papers/sde_scaling.md` §2.3, §3.8); momentum derived here from the SDE of
+    Li, Malladi & Arora (2021); Malladi et al. (2022) for the adaptive rules (`docs/derivations/svag.md` and `docs/derivations/adaptive_sde.md`); momentum derived here from the SDE of
     Li, Tai & E (2019), see `sde.momentum`.
 
     Examples

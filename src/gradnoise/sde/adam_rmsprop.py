@@ -55,7 +55,7 @@ def rmsprop(
     Assumptions: |∇Lᵢ|² ≪ σ²C_ii; 1−β₂ of order η²; u > 0 at the start; steps draw independently.
     Limit: c₂ → ∞ with ε = 0: noise of variance one per unit of time in every direction, drift −∇L/(σ₀ diag(C)^{1/2}).
 
-    Reference: Malladi et al. (2022), `papers/sde_scaling.md` §3.4.
+    Reference: Malladi et al. (2022), `docs/derivations/adaptive_sde.md`.
 
     >>> found = rmsprop(lambda x: 2 * x, [[4.0]], learning_rate=0.1, batch_size=4, b2=0.9, eps=1.0)
     >>> found.drift(0.0, np.array([1.0, 9.0])).round(6), found.diffusion(0.0, np.array([1.0, 9.0])).round(6)
@@ -116,7 +116,7 @@ def adam(
     Assumptions: as `rmsprop`; with bias correction m = u = 0 at t = 0, where the equation is singular: start at some t > 0.
     Limit: c₁ → ∞ is `rmsprop`. X has no Itô term: Adam's path is smooth at this scale.
 
-    Reference: Malladi et al. (2022), `papers/sde_scaling.md` §3.5.
+    Reference: Malladi et al. (2022), `docs/derivations/adaptive_sde.md`.
 
     >>> setting = {"learning_rate": 0.1, "batch_size": 4, "b1": 0.9, "b2": 0.99, "eps": 1.0, "bias_correction": False}
     >>> adam(lambda x: 2 * x, [[4.0]], **setting).drift(0.0, np.array([1.0, 0.5, 9.0])).round(6)

@@ -57,7 +57,7 @@ def rmspropw(
     Assumptions: 1−β₂ of order η; smooth loss; steps draw independently.
     Limit: noise-dominated with γ = 0 it is `rmsprop` in other units of time. Without (∇L)² in dV the error does not vanish with η.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5.
+    Reference: Monzio Compagnoni et al. (2024), `docs/derivations/decoupled_decay_and_signs.md`.
 
     >>> found = rmspropw(lambda x: 2 * x, [[4.0]], learning_rate=0.1, batch_size=4, b2=0.9, eps=1.0, weight_decay=0.5)
     >>> found.drift(0.0, np.array([1.0, 9.0])).round(6)
@@ -121,7 +121,7 @@ def adamw(
     Assumptions: 1−βᵢ of order η; smooth loss; steps draw independently; with bias correction start at some t > 0.
     Limit: ρ₁ → ∞ is `rmspropw`.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5, corrected: a step uses the new first moment, whose last
+    Reference: Monzio Compagnoni et al. (2024), `docs/derivations/decoupled_decay_and_signs.md`, corrected: a step uses the new first moment, whose last
     gradient brings the drift ηρ₁(∇L − M), as printed, and the noise ηρ₁(ηS)^{1/2} dW, which is missing there: without it the
     stationary variance is about (1−ηρ₁)² = β₁² too small, a fifth at β₁ = 0.9.
 

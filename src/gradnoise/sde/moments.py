@@ -72,7 +72,7 @@ def rmsprop_moments(
     Assumptions: diagonal quadratic loss, constant noise, noise-dominated (`rmsprop`).
     Limit: t → ∞ has variance `rmsprop_variance`.
 
-    Reference: Malladi et al. (2022), moment equations derived in `papers/sde_scaling.md` §3.9.
+    Reference: Malladi et al. (2022), moment equations derived in `docs/derivations/adaptive_sde.md`.
 
     >>> found = rmsprop_moments([1.0], [1.0], learning_rate=0.01, batch_size=1, b2=0.998, eps=0.1,
     ...                         start=[0.3], second_moment=[4.0], time=0.0512)
@@ -130,7 +130,7 @@ def adam_moments(
     Assumptions: diagonal quadratic loss, constant noise, noise-dominated (`adam`).
     Limit: b1 → 0 at small η is `rmsprop_moments`.
 
-    Reference: Malladi et al. (2022), moment equations derived in `papers/sde_scaling.md` §3.9.
+    Reference: Malladi et al. (2022), moment equations derived in `docs/derivations/adaptive_sde.md`.
 
     >>> found = adam_moments([1.0], [1.0], learning_rate=0.01, batch_size=1, b1=0.99, b2=0.998, eps=0.1,
     ...                      start=[0.3], time=0.0512)

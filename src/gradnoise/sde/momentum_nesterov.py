@@ -47,7 +47,7 @@ def momentum(
     Assumptions: η and (1−μ)² small together, so that m̃ is of order one; smooth loss; steps draw independently.
     Limit: m̃ → ∞ is SGD with learning rate η/(1−μ).
 
-    Reference: Li, Tai, E (2019), `papers/sde_scaling.md` §4, with v = v′/h and v′ = −ηm.
+    Reference: Li, Tai, E (2019), `docs/derivations/sgd_sde.md`, with v = v′/h and v′ = −ηm.
 
     >>> found = momentum(lambda x: 2 * x, [[4.0]], learning_rate=0.04, batch_size=4, momentum=0.8)
     >>> found.time_step, found.drift(0.0, np.array([1.0, 0.5])).round(6)
@@ -91,7 +91,7 @@ def nesterov(
     Assumptions: as `momentum`. optax and PyTorch hold the point where the gradient is taken: θ = X + μhV, `SDE.params`.
     Limit: m̃ → ∞ is SGD with learning rate η/(1−μ).
 
-    Reference: Li, Tai, E (2019), `papers/sde_scaling.md` §4.
+    Reference: Li, Tai, E (2019), `docs/derivations/sgd_sde.md`.
 
     >>> found = nesterov(lambda x: 2 * x, [[4.0]], learning_rate=0.04, batch_size=4, momentum=0.8)
     >>> found.params(np.array([1.0, 0.5])).round(6)

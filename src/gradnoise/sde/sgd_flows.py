@@ -50,7 +50,7 @@ def sgd(
     Assumptions: small step, smooth loss; steps draw independently. Order 2 is better only once η is small: at ηh = 0.4 it can be worse.
     Limit: η → 0 is gradient flow. The law depends on η/B alone at order 1: the linear scaling rule.
 
-    Reference: Li, Tai, E (2019), `papers/sde_scaling.md` §2.1, §4.
+    Reference: Li, Tai, E (2019), `docs/derivations/sgd_sde.md`.
 
     >>> found = sgd(lambda x: 2 * x, [[4.0]], learning_rate=0.1, batch_size=10, order=2, hessian=[[2.0]])
     >>> found.drift(0.0, np.array([1.0])).round(6), found.diffusion(0.0, np.array([1.0])).round(6)
@@ -102,7 +102,7 @@ def sgd_exact(
     Assumptions: quadratic loss, constant Gaussian noise. For ηh ≥ 1 SGD overshoots, which no linear SDE of the same state does: refused.
     Limit: η → 0 gives A = −H, Q = ηS, the order-1 SDE.
 
-    Reference: Li et al. (2024), arXiv 2405.18373 (HA-SME); `papers/recent.md` §2.7.
+    Reference: Li et al. (2024), arXiv 2405.18373 (HA-SME); `docs/derivations/sgd_sde.md`.
 
     >>> found = sgd_exact([[1.0]], [[2.0]], learning_rate=0.5, batch_size=4)
     >>> found.drift_matrix.round(6), found.stationary_covariance.round(6)

@@ -41,7 +41,7 @@ def sign_sgd(
     Assumptions: Gaussian noise, independent between coordinates; small step; steps draw independently.
     Limit: |Y| ≪ 1 is linear, drift −√(2/π) Y and noise √η; |Y| ≫ 1 is noise-free sign descent.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5.
+    Reference: Monzio Compagnoni et al. (2024), `docs/derivations/decoupled_decay_and_signs.md`.
 
     >>> found = sign_sgd(lambda x: 2 * x, [4.0], learning_rate=0.04, batch_size=4)
     >>> found.drift(0.0, np.array([1.0])).round(6), found.diffusion(0.0, np.array([1.0])).round(6)

@@ -26,7 +26,7 @@ def sign_variance(*, curvature: float, standard_deviation: float, learning_rate:
     η/(2a + ηa²), since its noise shrinks away from the minimum; the algorithm's noise plus drift is one exactly.
     Limit: linear in σ, where SGD's variance is quadratic.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5.
+    Reference: Monzio Compagnoni et al. (2024), `docs/derivations/decoupled_decay_and_signs.md`.
 
     >>> round(sign_variance(curvature=1.0, standard_deviation=0.5, learning_rate=0.01, batch_size=1), 6)
     0.003133
@@ -56,7 +56,7 @@ def rmsprop_variance(
     Assumptions: quadratic loss, constant noise, noise-dominated, small step, 1−β₂ small.
     Limit: ε = 0: ηs/(2h), linear in s; ε ≫ s: SGD with learning rate η/ε.
 
-    Reference: Malladi et al. (2022), `papers/sde_scaling.md` §3.9: σ₀²C/(2h(σ₀√C + ε₀)).
+    Reference: Malladi et al. (2022), `docs/derivations/adaptive_sde.md`: σ₀²C/(2h(σ₀√C + ε₀)).
 
     >>> round(rmsprop_variance(curvature=2.0, standard_deviation=0.4, learning_rate=0.01, batch_size=4), 6)
     0.0005
@@ -92,7 +92,7 @@ def adamw_variance(
     Assumptions: quadratic loss, constant noise, noise-dominated, small step, ε = 0, 1−β small.
     Limit: γ = 0 is `rmsprop_variance` at ε = 0. Kept by B → κB with η and γ × √κ: the square-root rule.
 
-    Reference: Monzio Compagnoni et al. (2024), `papers/sde_scaling.md` §5.
+    Reference: Monzio Compagnoni et al. (2024), `docs/derivations/decoupled_decay_and_signs.md`.
 
     >>> round(adamw_variance(curvature=1.0, standard_deviation=1.0, learning_rate=0.01, batch_size=1, weight_decay=0.5), 6)
     0.003333

@@ -137,7 +137,7 @@ def epoch_noise_autocovariance(
     Limit: where B divides N, Γ_h = −Γ_0 (M−h)/(M(M−1)) and Γ_0 + 2ΣΓ_h = 0: no noise at zero frequency. With a rest r it is
     C r/(B(N−1)) if dropped, C m(B−r)²/(rB(m+1)(N−1)) if kept, m = ⌊N/B⌋.
 
-    Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation; closed form derived here, `papers/smith_chaudhari.md` §2.4.
+    Reference: Kühn and Rosenow (2023), arXiv 2306.05300, for the anticorrelation; closed form derived here, `docs/derivations/noise_scale.md`.
 
     >>> C = [[1.0, -0.2], [-0.2, 0.4]]
     >>> [float(epoch_noise_autocovariance(C, num_examples=6, batch_size=2, lag=h)[0, 0].round(6)) for h in (0, 1, 2, 3)]

@@ -84,7 +84,7 @@ def batch_tradeoff(*, batch_size: float, critical_batch_size: float, fewest_step
     it grows: take its average).
     Limit: B = B_crit needs twice S_min steps and twice E_min examples. B ≪ B_crit wastes steps, B ≫ B_crit examples.
 
-    Reference: McCandlish, Kaplan, Amodei et al. (2018), eqs. (2.11) and (2.12); `papers/smith_chaudhari.md` §4.1.
+    Reference: McCandlish, Kaplan, Amodei et al. (2018), eqs. (2.11) and (2.12); `docs/derivations/noise_scale.md`.
 
     >>> found = batch_tradeoff(batch_size=64, critical_batch_size=256, fewest_steps=1000)
     >>> found.steps, found.examples, (found.steps / found.fewest_steps - 1) * (found.examples / found.fewest_examples - 1)

@@ -50,7 +50,7 @@ def best_step(
     Limit: B ≪ B_noise: both proportional to B; B ≫ B_noise: steepest descent. Steps and examples to a target then obey
     (S/S_min − 1)(E/E_min − 1) = 1 with S ∝ 1 + B_noise/B, E ∝ 1 + B/B_noise.
 
-    Reference: McCandlish, Kaplan, Amodei et al. (2018), eqs. (2.6)–(2.7); `papers/smith_chaudhari.md` §4.1.
+    Reference: McCandlish, Kaplan, Amodei et al. (2018), eqs. (2.6)–(2.7); `docs/derivations/noise_scale.md`.
 
     >>> found = best_step([0.3, -0.4], [[1.0, -0.2], [-0.2, 0.5]], [[2.0, 0.3], [0.3, 0.5]], batch_size=10)
     >>> round(found.learning_rate, 6), round(found.loss_decrease, 6)

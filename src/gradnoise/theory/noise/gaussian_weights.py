@@ -24,7 +24,7 @@ def gaussian_weights(normals: ArrayLike, *, batch_size: int) -> Array:
     Assumptions: none on the model. ξ = ±1 has the same covariance. Weights are drawn anew each step.
     Limit: B → ∞ gives weights of 1: gradient descent.
 
-    Reference: Li, Malladi, Arora (2021), code of their noisy gradient descent, `papers/sde_scaling.md` §2.6; Wu et al. (2020), arXiv 1906.07405.
+    Reference: Li, Malladi, Arora (2021), code of their noisy gradient descent, `docs/derivations/svag.md`; Wu et al. (2020), arXiv 1906.07405.
 
     >>> gaussian_weights([1.0, -1.0, 1.0, -1.0], batch_size=1)
     array([ 3., -1.,  3., -1.])

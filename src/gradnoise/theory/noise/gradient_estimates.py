@@ -105,7 +105,7 @@ def gradient_estimates(gradients: ArrayLike, *, batch_size: int = 1) -> NoiseEst
     Assumptions: gradients independent, at one parameter value (with replacement, or a sample small against N).
     Limit: as K grows, |∇L|², tr C and `gradient_noise_scale`.
 
-    Reference: Li, Malladi, Arora (2021), code (`papers/sde_scaling.md` §2.8), in units of one batch; standard errors are ours, up to √2 too wide
+    Reference: Li, Malladi, Arora (2021), code (`docs/derivations/svag.md`), in units of one batch; standard errors are ours, up to √2 too wide
     (never too narrow) where the noise of the average exceeds the signal.
 
     >>> found = gradient_estimates([[1.0, 0.0], [2.0, 1.0], [0.0, 2.0]])

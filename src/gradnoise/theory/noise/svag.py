@@ -24,7 +24,7 @@ def svag_coefficients(l: float) -> tuple[float, float]:
     Assumptions: g₁, g₂ independent with one law. Deterministic terms (weight decay) get c₊ + c₋ = 1: add them once.
     Limit: l = 1 gives (1, 0), plain SGD with the first batch.
 
-    Reference: Li, Malladi, Arora (2021), `papers/sde_scaling.md` §2.3; the adaptive convention of Malladi et al. (2022), 2ℓ²−1 under
+    Reference: Li, Malladi, Arora (2021), `docs/derivations/svag.md`; the adaptive convention of Malladi et al. (2022), 2ℓ²−1 under
     the root, is l = ℓ².
 
     >>> svag_coefficients(5)
@@ -71,7 +71,7 @@ def svag_moments(l: float) -> SvagMoments:
     Limit: l = 1 gives 1 everywhere; as l → ∞ the skewness of a step vanishes, its kurtosis tends to half, and over the l
     steps that replace one both die as 1/l.
 
-    Reference: power sums c₊ᵏ + c₋ᵏ of the coefficients of Li, Malladi, Arora (2021), `papers/sde_scaling.md` §2.3; derived here.
+    Reference: power sums c₊ᵏ + c₋ᵏ of the coefficients of Li, Malladi, Arora (2021), `docs/derivations/svag.md`; derived here.
 
     >>> svag_moments(5).third, svag_moments(5).fourth
     (7.0, 17.0)
@@ -107,7 +107,7 @@ def svag_noise(
     Assumptions: steps draw independently.
     Limit: l = 1 is `batch_noise`; N → ∞ makes the two samplings equal.
 
-    Reference: Li, Malladi, Arora (2021), `papers/sde_scaling.md` §2.5; disjoint halves derived here (they are anticorrelated, by −C/(N−1)).
+    Reference: Li, Malladi, Arora (2021), `docs/derivations/svag.md`; disjoint halves derived here (they are anticorrelated, by −C/(N−1)).
 
     >>> svag_noise([[1.0, -0.2], [-0.2, 0.4]], 2, batch_size=4)
     array([[ 0.5, -0.1],

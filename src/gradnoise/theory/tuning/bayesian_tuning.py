@@ -90,7 +90,7 @@ def bayesian_tuning(
     Limit: no tuning has τ below (N/B) aᵀH⁻¹CH⁻¹a/aᵀH⁻¹a (`long_run_bound`). Momentum shortens the memory several times where N S is below H,
     by some per cent where it is a hundred times H; there the time is almost flat in μ, and the μ found is large, often the end .995.
 
-    Reference: derived here (`papers/recent.md` §2.4); Wang, Ding, Huggins (2026), arXiv 2606.00293, for tuning in discrete time.
+    Reference: derived here (`docs/derivations/samplers.md`); Wang, Ding, Huggins (2026), arXiv 2606.00293, for tuning in discrete time.
 
     >>> H, C = [[2.0, 0.3], [0.3, 0.5]], [[1.0, -0.2], [-0.2, 0.4]]
     >>> found = bayesian_tuning(H, C, num_examples=50, batch_size=4, method="langevin", budget=0.2)
