@@ -79,7 +79,7 @@ def rule(factory: Callable[..., Any], **hyperparameters: Any) -> Rule:
     Raises
     ------
     TypeError
-        If the factory does not take these arguments, or steers Python with a number (`optax.lbfgs`, `optax.polyak_sgd`).
+        If the factory does not take these arguments, or uses a number in Python control flow (`optax.lbfgs`, `optax.polyak_sgd`).
 
     Examples
     --------
@@ -127,8 +127,8 @@ def _try(made: Rule) -> None:
         jax.eval_shape(step, made.hyperparameters, params)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
         msg = (
-            f"factory {name} steers Python with one of {sorted(made.hyperparameters)}, so it cannot run with traced "
-            "hyperparameters. optax.lbfgs and optax.polyak_sgd are of this kind; use find_mode for a minimum."
+            f"factory {name} uses one of {sorted(made.hyperparameters)} in Python control flow (`if`, `while`), so it cannot be "
+            "traced. optax.lbfgs and optax.polyak_sgd are of this kind; use find_mode for a minimum."
         )
         raise TypeError(msg) from error
     except (TypeError, AttributeError) as error:

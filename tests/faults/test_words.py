@@ -147,7 +147,7 @@ def test_a_sampler_that_needs_more_chains_does_not_ask_for_more_time() -> None:
         for steps in range(100, 4 * fewest * thin, fewest * thin // 3):
             if not samplers._affordable(steps, chains, planned, fewest)[1]:
                 told = samplers._too_long(chains, planned, fewest, steps).replace(",", "")
-                need, allowed = (int(re.search(p, told)[1]) for p in (r"(\d+) in all", r"good for (\d+)"))  # type: ignore[index]
+                need, allowed = (int(re.search(p, told)[1]) for p in (r"(\d+) in all", r"limit allows (\d+)"))  # type: ignore[index]
                 assert need > allowed
                 assert "1 steps" not in told
 

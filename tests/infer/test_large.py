@@ -274,7 +274,9 @@ def test_what_needs_matrices_is_refused_before_any_search(
     if method == "sghmc":
         settings["control_variate"] = True
     call = functools.partial(plan, "langevin") if method == "plan" else getattr(gn.infer, method)
-    with pytest.raises(gn.infer.Refused, match=r"got 1010\. At that size infer\.constant_sgd, iterate_averaging, "):
+    with pytest.raises(
+        gn.infer.Refused, match=r"got 1010\. For larger problems use infer\.constant_sgd, iterate_averaging, "
+    ):
         call(problem, **settings)
 
 

@@ -68,7 +68,7 @@ def test_linear_update() -> None:
 @pytest.mark.parametrize(
     ("factory", "settings", "words"),
     [
-        (optax.lbfgs, {"learning_rate": 0.1, "memory_size": 5}, "steers Python"),
+        (optax.lbfgs, {"learning_rate": 0.1, "memory_size": 5}, "in Python control flow"),
         (optax.polyak_sgd, {"max_learning_rate": 0.1}, "polyak_sgd"),
         (optax.sgd, {"lr": 0.1}, "cannot be called with"),
         (optax.sgd, {"learning_rate": float("nan")}, "learning_rate must be a finite number"),

@@ -72,7 +72,7 @@ def _takes_two(value: Any) -> bool:
 
 
 def problem(value: Any) -> Any:
-    """Return `value` if it is a problem: told by what it can do, as this floor is below it."""
+    """Return `value` if it is a problem. This floor is below `Problem`, so its methods are looked at."""
     if not hasattr(value, "batch_loss"):
         msg = (
             f"problem must be a gn.Problem, got {shown(value)}. Make one: gn.models.logistic_regression(X, y) or another of gn.models, "

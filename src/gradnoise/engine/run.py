@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Divergence(RuntimeError):
-    """A chain left every bound; `.chains` maps chain to step, `.run` holds the rest."""
+    """A chain diverged: its params are beyond 1e12, or not finite. `.chains` maps chain to step, `.run` holds the rest."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.chains = run, dict(run.diverged)

@@ -124,7 +124,7 @@ def find_mode(
 
 
 def as_mode(problem: Problem, mode: Any) -> Mode:
-    """Return a `Mode` of this problem as it is, params or a vector (D,) certified within 0.1 posterior standard deviations; None is looked for."""
+    """Return a certified `Mode`. A `Mode` of this problem is returned unchanged; params are certified (within 0.1 posterior sd); None starts a search."""
     _checks.problem(problem)
     if mode is None:
         return find_mode(problem)

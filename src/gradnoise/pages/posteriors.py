@@ -117,7 +117,7 @@ def _doubt(reference: Posterior, off: float) -> str:
         why = "its draws are not trustworthy"
     else:
         return ""
-    return f"This reference cannot judge, for {why}: below, methods are judged by their KL to the Gaussian variational law."
+    return f"This reference cannot judge, because {why}. The methods below are judged by their KL to the Gaussian variational law."
 
 
 def marginals(methods: list[Method], reference: Posterior, names: tuple[str, ...]) -> list[dict[str, Any]]:

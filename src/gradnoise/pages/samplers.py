@@ -227,7 +227,7 @@ def _too_long(chains: int, planned: Length, fewest: int, steps: int) -> str:
     need = chains * (planned.burn_in + -(-fewest // chains) * planned.thin)
     return (
         f"Not simulated: its slowest direction needs {counted(planned.thin, 'step')} for one independent draw, {need:,} in all for the "
-        f"{fewest:,} draws that a comparison takes; the time allowed is good for {steps:,} (--max-time)."
+        f"{fewest:,} draws that a comparison takes; the time limit allows {steps:,} (--max-time)."
     )
 
 

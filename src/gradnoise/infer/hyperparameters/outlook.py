@@ -119,7 +119,7 @@ def _named(joint: Joint, log: Any) -> str:
 
 
 def ran_away(log: AnyArray, aim: Array | None) -> Array:
-    """Return which of h logs left everything between start and fixed point far behind in any chain (chain, h) -> (h,)."""
+    """Return which hyperparameters ran away: in some chain they are far outside the range from start to fixed point, (chain, h) -> (h,)."""
     low, high = (
         (-FARTHEST / 2, FARTHEST / 2) if aim is None else (np.minimum(aim, 0) - BEYOND, np.maximum(aim, 0) + BEYOND)
     )

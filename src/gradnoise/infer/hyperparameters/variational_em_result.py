@@ -189,8 +189,8 @@ def judged(verdict: Verdict, found: VariationalEM, chosen: str) -> Verdict:
     why = [f"Hyperparameters: {found}.", *([chosen] if chosen else [])]
     if found.lost:
         why.append(
-            "No fixed point was found: with the spread of constant SGD's law the equation of the hyperparameters has no root in reach, so "
-            f"they run on for ever, and the value is only where the rates left them. {found.lost_why}"
+            "No fixed point was found: with the spread of constant SGD's law the equation of the hyperparameters has no root in reach. "
+            f"They keep moving, and the value is only where the falling rates stopped them. {found.lost_why}"
         )
     if off := found.against_prediction():
         level = "approximate" if level == "trustworthy" else level

@@ -46,7 +46,7 @@ class DecreasingPlan(Plan):
     def of(
         cls, plan: Plan, schedule: Decreasing, preconditioner: Array | None, noise: dict[str, Any]
     ) -> DecreasingPlan:
-        """Return the plan with falling steps that starts as `plan`, whose step is constant, goes on."""
+        """Return the plan with falling steps. Its first step is that of `plan`."""
         held = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
         made = cls(**{**held, "chain": None}, schedule=schedule, preconditioner=preconditioner, noise=noise)
         return made._of(made._longest(TYPICAL_DRAWS))

@@ -122,7 +122,7 @@ def largest_step(where: Place, matrix: Array | None, budget: float, noise: dict[
 
 
 def fewest_steps(law: Any, matrix: Array | None, budget: float, noise: dict[str, Any]) -> float:
-    """Return the steps between independent draws that no step within the budget undercuts: those of the posterior's noise alone.
+    """Return a lower bound on the steps between independent draws, for any step size within the budget: that of the posterior's noise.
 
     Along an eigenvector of P H, of curvature λ and noise s in the coordinates of P, a step h of the mean gradient makes a variance
     too wide by (hλ + hNs)/(2 - hλ): each of them bounds h, and the softest direction forgets (2 - hλ)/hλ slowly. What shuffled

@@ -101,8 +101,8 @@ def check_size(problem: Any) -> None:
     if problem.num_params > derivatives.DENSE:
         msg = (
             f"problem must have at most {derivatives.DENSE} parameters here, where curvature and noise are matrices (D, D), got "
-            f"{problem.num_params}. At that size infer.constant_sgd, iterate_averaging, corrected_langevin and sample work (and evidence, "
-            "variational_em): their steps are diagonal or low rank. Give them mode=trained params."
+            f"{problem.num_params}. For larger problems use infer.constant_sgd, iterate_averaging, corrected_langevin or "
+            "sample (and evidence, variational_em), and pass mode=trained_params: their steps are diagonal or of low rank."
         )
         raise Refused(msg)
 

@@ -121,7 +121,7 @@ class Plan:
         The largest of the errors of variance plus `mean_error`², which is what a mean that is off adds in its direction, and
         `noise_sensitivity`² for noise that drifts.
 
-        That the mean noise C̄ stands for C(θ) is right to first order, so what it misses is about the square. Breast cancer, batch
+        Using C̄ for C(θ) is correct to first order. The error is of second order: about `noise_sensitivity`². Breast cancer, batch
         32, against NUTS: constant SGD 0.85 expected, 0.75 measured; corrected Langevin 0.04 and 0.14, where the Gaussian law that
         it aims at is itself 0.27 off (tests/infer/test_choice.py).
         """

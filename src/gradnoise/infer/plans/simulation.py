@@ -67,7 +67,7 @@ def check_run(
     progress: Any = True,
     own: Callable[..., Any] | None = None,
 ) -> None:
-    """Check what every run takes, before the mode is looked for; `own` is the function whose arguments the others stand beside."""
+    """Check what every run takes, before the mode is looked for; `own` is the function that was called. Its argument names are listed in the error message."""
     _checks.integer("num_draws", num_draws)
     _checks.integer("num_chains", num_chains)
     seed_of(key)

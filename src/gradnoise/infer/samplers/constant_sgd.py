@@ -226,7 +226,7 @@ def _preconditioner(
     if silent := int((relative < SILENT).sum()):
         msg = (
             f"preconditioner={preconditioner!r} cannot be tuned: there is no gradient noise in {silent} of {len(relative)} directions (the prior holds them, or there are fewer examples than "
-            "parameters), and SGD has no other: no step of it can make the posterior's variance there. Use infer.corrected_langevin."
+            "parameters). SGD has no other noise, so it cannot reach the posterior's variance there. Use infer.corrected_langevin."
         )
         raise Refused(msg)
     if goal is None:

@@ -57,7 +57,7 @@ def langevin(
         ε (of the first step, where steps fall); None: the largest at which no variance is wrong by more than
         `max_variance_error`.
     max_variance_error
-        Budget for the relative error of every variance; used without a `step_size` alone.
+        Budget for the relative error of every variance. Only used if `step_size` is None.
     preconditioner
         P: None (identity; ε in parameter²), "curvature" (the predicted posterior covariance, so that ε is a number and every
         direction relaxes at the rate ε/2), or a matrix (D, D).

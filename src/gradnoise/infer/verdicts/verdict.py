@@ -154,7 +154,7 @@ def judge(
             f"The gradient noise is not constant: averaged over the posterior it is {apart(noise_drift, DRIFT_LIMIT)} times that at the mode "
             f"(limit {DRIFT_LIMIT:g}), and this sampler leans on a constant one."
         )
-        # before a run that averages the noise rightly it is a doubt; on top of a law that is wrong anyway, or after a run, a fault
+        # before the run drifting noise is only a doubt; after it, or if the law is wrong already, it makes the verdict fail
         doubt = harmless or (simulated is None and designed <= limit)
         (beside if doubt else against).insert(0, said)
     if simulated is None:

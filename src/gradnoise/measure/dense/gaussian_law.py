@@ -209,7 +209,7 @@ def _newton(
         slope, hessian = score_averages.average_curvature(problem, mean + normals @ root.T)
         values = np.linalg.eigvalsh(root.T @ hessian @ root * total)
         if not values[0] > 0:
-            msg = f"gaussian_law met an averaged Hessian with eigenvalue {values[0]:.3g} <= 0 (relative to 1/Σ) in iteration {iteration}: the posterior is far from Gaussian. measure.gaussian_law(..., at='laplace') is left, given to a sampler as law, but expect little of it."
+            msg = f"gaussian_law met an averaged Hessian with eigenvalue {values[0]:.3g} <= 0 (relative to 1/Σ) in iteration {iteration}: the posterior is far from Gaussian. You can still pass law=measure.gaussian_law(..., at='laplace') to a sampler, but it will be inaccurate."
             raise NotConverged(msg)
         step = -_scaled.solve(hessian, slope)
         distance = math.sqrt(max(0.0, -total * float(slope @ step)))

@@ -1,4 +1,4 @@
-"""Shuffled epochs: the law of SGD when every data loader's habit, one pass over a fresh permutation, is taken seriously."""
+"""The law of SGD over shuffled epochs: one pass over a fresh permutation, as data loaders do."""
 
 from __future__ import annotations
 
