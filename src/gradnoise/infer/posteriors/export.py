@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from pathlib import Path
@@ -93,22 +92,26 @@ def is_ours(path: Path) -> bool:
 
 
 def _packed(tree: Any) -> memoryview:
-    """Return the bytes of a NetCDF file. NaN is no mark of a missing value here: it keeps its bits."""
+    """Return the bytes of a NetCDF file. NaN is no mark of a missing value here: it keeps its bits.
+
+    HDF5's own memory holds it. A Python buffer would be called back from wherever the garbage collector closes what is left of the
+    file: Python 3.12 dies of it.
+    """
     import h5netcdf
+    import h5py
     from xarray.backends import H5NetCDFStore
 
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
-        for node in tree.subtree:
-            data = node.to_dataset(inherit=False)
-            for variable in data.variables.values():
-                variable.encoding = {"_FillValue": None}
-            at = file if node.path == "/" else file.create_group(node.path)
-            data.dump_to_store(H5NetCDFStore(at))
-    seal = seal_of(buffer.getbuffer())
-    buffer.seek(0, io.SEEK_END)
-    buffer.write(seal)
-    return buffer.getbuffer()
+    with h5py.File("posterior.nc", "w", driver="core", backing_store=False) as memory:
+        with h5netcdf.File(memory, "w") as file:
+            for node in tree.subtree:
+                data = node.to_dataset(inherit=False)
+                for variable in data.variables.values():
+                    variable.encoding = {"_FillValue": None}
+                at = file if node.path == "/" else file.create_group(node.path)
+                data.dump_to_store(H5NetCDFStore(at))
+        memory.flush()
+        image = memory.id.get_file_image()
+    return memoryview(image + seal_of(image))
 
 
 def _scalars(settings: dict[str, Any]) -> dict[str, Any]:
