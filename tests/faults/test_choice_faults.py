@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradnoise.infer.plans.why_thrown import why_thrown
 
 import gradnoise as gn
 from gradnoise import derivatives
@@ -19,6 +18,7 @@ from gradnoise.infer.choice.search import TIE, step_cost, undercuts
 from gradnoise.infer.hyperparameters.variational_em_result import VariationalEM, judged
 from gradnoise.infer.minima.hyperparameters import joint_problem
 from gradnoise.infer.minima.learning_laws import own_law_of
+from gradnoise.infer.samplers.constant_sgd import _why_thrown
 from gradnoise.infer.verdicts.verdict import Verdict
 from gradnoise.measure.dense import score_averages
 from gradnoise.results import Estimate
@@ -401,7 +401,7 @@ def test_a_step_of_ours_is_not_blamed_on_the_learning_rate() -> None:
     """C1: "a learning rate beyond the stability edge" where the plan chose the step itself; the columns are the cause, or the noise."""
     problem = logistic()
     made = plan("constant_sgd", problem, batch_size=8)
-    assert "of the stability edge around the mode; but the noise of a batch" in why_thrown(made)
+    assert "of the stability edge around the mode; but the noise of a batch" in _why_thrown(made)
     hessian = np.diag([1.0, 1e-12])
     badly = dataclasses.replace(made, where=made.where._replace(hessian=hessian))
-    assert "the columns are badly scaled (curvatures differ by a factor 1e+12)" in why_thrown(badly)
+    assert "the columns are badly scaled (curvatures differ by a factor 1e+12)" in _why_thrown(badly)
