@@ -29,10 +29,10 @@ def digits_for(value: float, spread: float, least: int) -> int:
     return min(15, max(least, math.floor(math.log10(abs(value))) - math.floor(math.log10(spread)) + 2))
 
 
-def resolved(value: float, spread: float, least: int = 4) -> str:
+def placed(value: float, spread: float, least: int = 4) -> str:
     """Write a value with the digits that its spread (a standard deviation, a width) leaves it.
 
-    >>> resolved(59000.512, 0.01), resolved(1 / 3, 0.1), resolved(1e7, 1e-3)
+    >>> placed(59000.512, 0.01), placed(1 / 3, 0.1), placed(1e7, 1e-3)
     ('59000.512', '0.3333', '10000000')
     """
     return f"{value:.{digits_for(value, spread, least)}g}"

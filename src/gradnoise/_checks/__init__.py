@@ -17,6 +17,7 @@ from gradnoise._checks.scalars import (
     positive,
     real,
     shown,
+    squarable,
     within,
 )
 from gradnoise._checks.wording import function, keywords, one_of, path, problem, progress, words
@@ -24,5 +25,5 @@ from gradnoise._checks.wording import function, keywords, one_of, path, problem,
 __all__ = [
     "BYTES_OF_INDEX", "LARGEST", "MOST", "SAMPLINGS", "SMALLEST", "array", "batch_size", "drawn_batch", "drop_last", "fits", "flag", "function",
     "integer", "integers", "keywords", "memory", "momentum", "one_of", "path", "positive", "problem", "progress", "real", "shown",
-    "square", "symmetric", "symmetrised", "vector", "within", "words",
+    "squarable", "square", "symmetric", "symmetrised", "vector", "within", "words",
 ]  # fmt: skip

@@ -84,6 +84,11 @@ def within(name: str, value: Any, low: float, high: float, *, closed: str = "bot
     return number if zero_is_allowed else _not_tiny(name, number)  # nothing divides by what may be 0
 
 
+def squarable(name: str, value: Any) -> float:
+    """Return `value` as a float > 0 whose square, and the inverse of that, are normal floats."""
+    return within(name, value, 1 / LARGEST, LARGEST)
+
+
 def momentum(value: Any) -> float:
     """Return the momentum as a float in [0, 1)."""
     return within("momentum", value, 0.0, 1.0, closed="left")

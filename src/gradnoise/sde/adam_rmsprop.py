@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,7 @@ def rmsprop(
     (array([ -8., -50.]), array([[-0.4],
            [ 0. ]]))
     """
-    rate, epsilon = _squarable(learning_rate), _checks.within("eps", eps, 0.0, math.inf)
+    rate, epsilon = _checks.squarable("learning_rate", learning_rate), _checks.within("eps", eps, 0.0, math.inf)
     c2 = (1 - _checks.within("b2", b2, 0.0, 1.0, closed="neither")) / rate**2
     factor = noise_factor(batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     sigma0, eps0 = rate * math.sqrt(factor), rate * epsilon
@@ -122,7 +121,7 @@ def adam(
     >>> adam(lambda x: 2 * x, [[4.0]], **setting).drift(0.0, np.array([1.0, 0.5, 9.0])).round(6)
     array([-2., 15., -5.])
     """
-    rate, epsilon = _squarable(learning_rate), _checks.within("eps", eps, 0.0, math.inf)
+    rate, epsilon = _checks.squarable("learning_rate", learning_rate), _checks.within("eps", eps, 0.0, math.inf)
     c1, c2 = ((1 - _checks.within(n, b, 0.0, 1.0, closed="left")) / rate**2 for n, b in (("b1", b1), ("b2", b2)))
     factor = noise_factor(batch_size=batch_size, sampling=sampling, num_examples=num_examples)
     sigma0, eps0 = rate * math.sqrt(factor), rate * epsilon
@@ -152,8 +151,3 @@ def corrections(c1: float, c2: float, time: float) -> tuple[float, float]:
         raise ValueError(msg)
     shrink = math.sqrt(-math.expm1(-c2 * time))
     return shrink / -math.expm1(-c1 * time), shrink
-
-
-def _squarable(learning_rate: Any) -> float:
-    """Return η, whose square is the unit of time and must be a normal float."""
-    return _checks.within("learning_rate", learning_rate, 1e-150, 1e150)

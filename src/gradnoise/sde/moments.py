@@ -180,7 +180,7 @@ class _Law:
         if self.u0.min() < 0:
             msg = f"second_moment must be >= 0 in every coordinate, got {self.u0.min():g}."
             raise ValueError(msg)
-        self.rate = _checks.within("learning_rate", rate, 1e-150, 1e150)
+        self.rate = _checks.squarable("learning_rate", rate)
         self.sigma0 = self.rate / math.sqrt(_checks.integer("batch_size", size))
         self.eps0 = self.rate * _checks.within("eps", eps, 0.0, math.inf)
         self.c2 = (1 - _checks.within("b2", b2, 0.0, 1.0, closed="neither")) / self.rate**2

@@ -1,4 +1,4 @@
-"""What all samplers share: where curvature and noise are taken, and the checks of what every run takes."""
+"""Where a sampler takes curvature and noise, and what it refuses there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ AT = ("posterior", "laplace", "mode")
 SLOWEST = 1e-13  # share of its distance that the slowest direction forgets in a step: below, float64 sees no motion
 CONDITIONED = 1e-9  # curvature scaled to unit diagonal below which a chain of float64 matrices has no digits left
 SHOWN = 6  # columns that an error names
-_NOT_NAMED = ("problem", "self", "simulation")  # parameters that no keyword of a user's is meant to be
 
 
 class Place(NamedTuple):

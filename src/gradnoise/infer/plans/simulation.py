@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 
 from gradnoise import _checks
 from gradnoise.engine.checkpoint import require_place
-from gradnoise.infer.plans.place import _NOT_NAMED
 from gradnoise.stream import seed_of
 
 MOST_THIN = 1 << 29
+_NOT_NAMED = ("problem", "self", "simulation")  # parameters that no keyword of a user's is meant to be
 
 
 class Simulation(TypedDict, total=False):

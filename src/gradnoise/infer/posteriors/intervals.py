@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from gradnoise._text import resolved
+from gradnoise._text import placed
 from gradnoise._types import Array
 from gradnoise.infer.posteriors.predictive import tails
 
@@ -59,7 +59,7 @@ def table(rows: list[dict[str, Any]], heads: dict[str, str], form: dict[str, str
     width = max(len(first), *(len(row[first]) for row in rows))
     lines = [" ".join([f"{first:<{width}}", *(f"{heads.get(c, c):>12}" for c in columns)])]
     for i, row in enumerate(rows):
-        told = {} if spreads is None else {c: resolved(row[c], float(spreads[i])) for c in columns if c in PLACES}
+        told = {} if spreads is None else {c: placed(row[c], float(spreads[i])) for c in columns if c in PLACES}
         cells = [f"{told.get(c) or format(row[c], form.get(c, '.4g')):>12}" for c in columns]
         lines.append(" ".join([f"{row[first]:<{width}}", *cells]))
     return "\n".join(lines)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradnoise import _checks, _tree
-from gradnoise._text import resolved
+from gradnoise._text import placed
 from gradnoise._types import AnyArray, Array
 from gradnoise.infer.posteriors.held_out import new_inputs, ready_made
 from gradnoise.results import Estimate, mean_of
@@ -89,7 +89,7 @@ class Predictive:
             " ".join(f"{head:>11}" for head in ("", "mean", "error", "sd", "5%", "95%")),
         ]
         for at, low, high in zip(itertools.islice(np.ndindex(*shape), FIRST), *ends, strict=True):
-            mean, low, high = (resolved(float(place), float(self.sd[at])) for place in (self.mean.value[at], low, high))
+            mean, low, high = (placed(float(place), float(self.sd[at])) for place in (self.mean.value[at], low, high))
             cells = mean, f"{self.mean.standard_error[at]:.4g}", f"{self.sd[at]:.4g}", low, high
             lines.append(" ".join([f"{list(at)!s:>11}", *(f"{cell:>11}" for cell in cells)]))
         return "\n".join([*lines, f"... and {count - FIRST:,} more"] if count > FIRST else lines)

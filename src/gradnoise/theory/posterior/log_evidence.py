@@ -132,7 +132,7 @@ def linear_regression_evidence(
         msg = f"X must have shape ({len(target)}, D), one row for each y, got shape {design.shape}."
         raise ValueError(msg)
     precision = _checks.positive("prior_precision", prior_precision)
-    variance = _checks.within("observation_scale", observation_scale, 1e-150, 1e150) ** 2
+    variance = _checks.squarable("observation_scale", observation_scale) ** 2
     U, s, _ = np.linalg.svd(design, full_matrices=False)
     inside, spread = U.T @ target, variance + s**2 / precision
     rest = target - U @ inside
